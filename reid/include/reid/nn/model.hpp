@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "reid/core/preprocess.hpp"
+#include "reid/core/registry.hpp"
+#include "reid/nn/state_dict.hpp"
+
+namespace reid::nn {
+
+/// What a caller wants from `Model::encode_image`: nothing is computed or kept that nobody reads.
+enum Want : uint32_t {
+  want_embedding = 1,  ///< always filled
+  want_neck = 2,
+  want_tokens = 4,
+  want_maps = 8,
+};
+
+/// What a model says of N pictures (or N sentences).
+struct ModelOutput {
+  torch::Tensor embedding;          ///< [N, D] before the BN neck
+  torch::Tensor neck;               ///< [N, D] after the BN neck; undefined unless wanted or if there is no neck
+  torch::Tensor tokens;             ///< [N, L, D] if wanted
+  std::vector<torch::Tensor> maps;  ///< attention maps, [N, 1, h, w] each, if wanted
+};
+
+/// Which of the two features is deployed: embedded, searched and scored.
+enum class Feature { before_neck, after_neck };
+
+/// What is deployed: encoders and their preprocessing, one sample at a time. Classifiers and everything else that
+/// only teaches belong to an `Objective`. Parameter names are those of the published weights wherever there are
+/// any, without a training framework's prefixes, so that `state_dict.hpp` can read and write them.
+class Model : public torch::nn::Module {
+ public:
+  /// Pictures [N, 3, H, W] float32, preprocessed as `preprocess()` says, to features.
+  /// In evaluation mode a row's result doesn't depend on the other rows.
+  /// @throws ShapeError if rank, channels or size differ from what the model was built for.
+  virtual ModelOutput encode_image(const torch::Tensor& images, uint32_t want = want_embedding) = 0;
+
+  /// Token ids [N, L] int64 and mask [N, L] bool to features. Models without a text encoder throw ConfigError.
+  virtual ModelOutput encode_text(const torch::Tensor& tokens, const torch::Tensor& mask,
+                                  uint32_t want = want_embedding);
+
+  virtual const PreprocessOptions& preprocess() const = 0;
+  virtual int64_t embedding_size() const = 0;
+  virtual Feature feature() const = 0;
+
+  /// Pictures to the deployed feature [N, D].
+  torch::Tensor embed(const torch::Tensor& images);
+
+  /// Folds batch norms into the convolutions before them and sets evaluation mode; the model can't be trained
+  /// afterwards. Features agree with the unfolded model's to 1e-4. Models without such pairs do nothing.
+  virtual void fold_batch_norms() {}
+
+  /// Published layouts of this architecture: how a file's keys become this model's parameter names.
+  virtual std::vector<StateLayout> layouts() const = 0;
+
+  /// The options this model was made with, every one written out, and its registry name: {"name": ..., ...}.
+  const Json& spec() const { return spec_; }
+  void set_spec(Json spec) { spec_ = std::move(spec); }
+
+ private:
+  Json spec_;
+};
+
+using ModelRegistry = Registry<Model>;
+
+}  // namespace reid::nn
