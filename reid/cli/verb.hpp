@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "reid/core/json.hpp"
+#include "reid/core/progress.hpp"
+
+namespace reid::cli {
+
+/// Options that every verb understands where they make sense.
+struct Common {
+  int64_t threads = 0;         ///< 0: all cores
+  std::string device = "auto"; ///< auto, cpu, cuda, cuda:K
+  std::optional<uint64_t> seed;
+  bool quiet = false;
+  std::string json;            ///< file for the result; "" for none, "-" for stdout
+
+  /// Progress on stderr, or nothing with --quiet.
+  ProgressSink progress() const;
+  /// Applies `threads` to this process and returns the number in force.
+  int64_t apply_threads() const;
+  /// Writes a result to `--json FILE` (atomically) if one was asked for.
+  void write_json(const Json& result) const;
+};
+
+/// Which of the common options a verb takes.
+enum CommonOption : unsigned {
+  common_threads = 1,
+  common_device = 2,
+  common_seed = 4,
+  common_json = 8,
+  common_all = 15,  ///< --quiet is always there
+};
+
+void add_common(CLI::App& verb, Common& common, unsigned options);
+
+/// Adds `--set /json/pointer=value` (repeatable).
+void add_set(CLI::App& verb, std::vector<std::string>& assignments);
+
+/// The model part that `--model NAME`, `--config FILE` (an experiment, or only {"model": ...}) and `--set` name
+/// together. @throws ConfigError if none names a model or two name different ones.
+Json model_part(const std::string& model, const std::string& config, const std::vector<std::string>& assignments);
+
+/// Adds every verb of the list in CMakeLists.txt, each by its function `void add_<name>(CLI::App&, Common&)`
+/// in verb_<name>.cpp.
+void add_verbs(CLI::App& app, Common& common);
+
+}  // namespace reid::cli
