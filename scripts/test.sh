@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Usage: scripts/test.sh [--nightly]
+#
+# Sets up what is missing, builds everything with warnings as errors and runs all tests through CTest.
+#   --nightly  afterwards also all tests on shared libraries and under the address and undefined-behaviour sanitizers
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+presets=(ci)
+case "${1:-}" in
+  "") ;;
+  --nightly) presets=(ci shared asan) ;;
+  -h | --help) usage; exit 0 ;;
+  *) die "argument must be --nightly, --help or none, got '$1'" ;;
+esac
+
+"$root/scripts/setup.sh"
+for preset in "${presets[@]}"; do
+  configure_and_build "$preset"
+  say "test ($preset)"
+  (cd "$root" && ctest --preset "$preset")
+done
