@@ -4,6 +4,7 @@
 #include <torch/nn/module.h>
 #include <torch/types.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -52,7 +53,7 @@ class Model : public torch::nn::Module {
   virtual int64_t embedding_size() const = 0;
   virtual Feature feature() const = 0;
 
-  /// Pictures to the deployed feature [N, D].
+  /// Pictures to the deployed feature [N, D]. @throws ConfigError if `feature()` names a neck that isn't there.
   torch::Tensor embed(const torch::Tensor& images);
 
   /// Folds batch norms into the convolutions before them and sets evaluation mode; the model can't be trained
@@ -72,4 +73,15 @@ class Model : public torch::nn::Module {
 
 using ModelRegistry = Registry<Model>;
 
+/// Makes a model from `"name"` or `{"name": ..., options}` and sees to it that `spec()` is filled: a model that doesn't
+/// set it itself gets its registry defaults with the given options over them.
+/// @throws RegistryError for an unknown name, ConfigError for wrong options.
+std::shared_ptr<Model> make_model(const ModelRegistry& registry, const Json& part, const std::string& pointer = "");
+
 }  // namespace reid::nn
+
+template <>
+struct reid::EnumNames<reid::nn::Feature> {
+  static constexpr std::array<std::pair<reid::nn::Feature, const char*>, 2> values{
+      {{reid::nn::Feature::before_neck, "before_neck"}, {reid::nn::Feature::after_neck, "after_neck"}}};
+};

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/nn/blocks.hpp"
+
+#include <torch/torch.h>
+
+#include "reid/ops/check.hpp"
+
+namespace reid::nn {
+
+namespace F = torch::nn::functional;
+
+GlobalPool::GlobalPool(Pooling kind) : kind_(kind) {
+  if (kind_ == Pooling::gem) p_ = register_parameter("p", torch::full({1}, 3.0));
+}
+
+torch::Tensor GlobalPool::forward(const torch::Tensor& x) {
+  ops::check_rank(x, "global pooling", "features", 4, "[N, C, H, W] float");
+  REID_CHECK(x.size(2) * x.size(3) > 0, ShapeError,
+             "global pooling: features must be [N, C, H, W] float with at least one position, got " +
+                 ops::describe(x));
+  switch (kind_) {
+    case Pooling::avg: return x.mean({2, 3});
+    case Pooling::max: return x.amax({2, 3});
+    case Pooling::gem: break;
+  }
+  constexpr double kEpsilon = 1e-6;
+  const auto p = p_.clamp_min(kEpsilon);
+  return x.clamp_min(kEpsilon).pow(p).mean({2, 3}).pow(p.reciprocal());
+}
+
+torch::nn::BatchNorm1d make_bn_neck(int64_t features) {
+  torch::nn::BatchNorm1d neck(features);
+  neck->bias.set_requires_grad(false);
+  return neck;
+}
+
+IbnAImpl::IbnAImpl(int64_t channels) : half_(channels / 2) {
+  in_ = register_module("IN", torch::nn::InstanceNorm2d(torch::nn::InstanceNorm2dOptions(half_).affine(true)));
+  bn_ = register_module("BN", torch::nn::BatchNorm2d(channels - half_));
+}
+
+torch::Tensor IbnAImpl::forward(const torch::Tensor& x) {
+  const auto format = x.suggest_memory_format();
+  return torch::cat({in_(x.narrow(1, 0, half_).contiguous(format)),
+                     bn_(x.narrow(1, half_, x.size(1) - half_).contiguous(format))},
+                    1);
+}
+
+torch::nn::Conv2dOptions conv_options(int64_t in, int64_t out, int64_t kernel, int64_t stride, int64_t groups) {
+  return torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).groups(groups).bias(false);
+}
+
+torch::Tensor activate_(torch::Tensor x, Activation act) {
+  switch (act) {
+    case Activation::relu: return x.relu_();
+    case Activation::relu6: return torch::hardtanh_(x, 0, 6);
+    case Activation::none: break;
+  }
+  return x;
+}
+
+torch::Tensor conv_bn_act(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
+                          Activation act) {
+  auto y = conv(x);
+  if (bn) y = bn(y);
+  return activate_(std::move(y), act);
+}
+
+torch::Tensor conv_bn_add_relu(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
+                               const torch::Tensor& shortcut) {
+  auto y = conv(x);
+  if (bn) y = bn(y);
+  return y.add_(shortcut).relu_();
+}
+
+void fold_batch_norm(torch::nn::Module& owner, const char* bn_name, torch::nn::Conv2d& conv,
+                     torch::nn::BatchNorm2d& bn) {
+  if (!bn) return;
+  const torch::NoGradGuard no_grad;
+  // Double, so that folding itself adds one rounding only.
+  const auto scale = bn->weight.to(torch::kFloat64) *
+                     (bn->running_var.to(torch::kFloat64) + bn->options.eps()).rsqrt();
+  auto bias = bn->bias.to(torch::kFloat64) - bn->running_mean.to(torch::kFloat64) * scale;
+  if (conv->bias.defined()) bias += conv->bias.to(torch::kFloat64) * scale;
+  const auto weight = conv->weight.to(torch::kFloat64) * scale.view({-1, 1, 1, 1});
+  conv->weight.copy_(weight);
+  const auto new_bias = bias.to(conv->weight.scalar_type());
+  if (conv->bias.defined()) {
+    conv->bias.copy_(new_bias);
+  } else {
+    // LibTorch holds an undefined parameter "bias" that can't be registered again; a buffer follows moves all the same.
+    conv->bias = conv->register_buffer("folded_bias", new_bias);
+  }
+  owner.unregister_module(bn_name);
+  bn = nullptr;
+}
+
+void init_convolutions(torch::nn::Module& module) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& child : module.modules()) {
+    if (auto* conv = child->as<torch::nn::Conv2d>()) {
+      torch::nn::init::kaiming_normal_(conv->weight, 0, torch::kFanOut, torch::kReLU);
+      if (conv->bias.defined()) conv->bias.zero_();
+    }
+  }
+}
+
+void use_channels_last(torch::nn::Module& module) {
+  const torch::NoGradGuard no_grad;
+  for (const auto& child : module.modules()) {
+    if (auto* conv = child->as<torch::nn::Conv2d>()) {
+      conv->weight.set_data(conv->weight.contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
+}  // namespace reid::nn

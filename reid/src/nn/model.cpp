@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/nn/model.hpp"
+
+#include "reid/core/error.hpp"
+
+namespace reid::nn {
+
+ModelOutput Model::encode_text(const torch::Tensor&, const torch::Tensor&, uint32_t) {
+  const auto it = spec_.find("name");
+  throw ConfigError("encode_text: model must have a text encoder, got " +
+                    (it != spec_.end() ? "'" + it->get<std::string>() + "'" : std::string("one for pictures only")));
+}
+
+torch::Tensor Model::embed(const torch::Tensor& images) {
+  if (feature() == Feature::before_neck) return encode_image(images, want_embedding).embedding;
+  auto output = encode_image(images, want_embedding | want_neck);
+  REID_CHECK(output.neck.defined(), ConfigError,
+             "embed: feature must be 'before_neck' for a model without a neck, got 'after_neck'");
+  return output.neck;
+}
+
+std::shared_ptr<Model> make_model(const ModelRegistry& registry, const Json& part, const std::string& pointer) {
+  auto model = registry.create(part, pointer);
+  if (model->spec().is_null()) {
+    const auto [name, options] = detail::split_part(part, pointer, registry.kind());
+    Json spec{{"name", name}};
+    merge_json(spec, registry.at(name, pointer).defaults);
+    merge_json(spec, options);
+    model->set_spec(std::move(spec));
+  }
+  return model;
+}
+
+}  // namespace reid::nn
