@@ -2,10 +2,12 @@
 # Finds LibTorch without its own package file, which asks for a CUDA toolkit even where none is used.
 #
 # Input:   REID_TORCH_ROOT  folder that holds include/ and lib/ (a LibTorch, or the torch folder of a
-#                           Python installation); default: <source>/.deps/torch, made by scripts/setup.sh
+#                           Python installation); default: the environment variable of that name, then
+#                           <source>/.deps/torch, made by scripts/setup.sh; of an installed reid, the folder
+#                           that it was built with
 # Output:  imported target reid::torch, ReidTorch_VERSION, REID_TORCH_LIBRARY_DIRS (for run paths)
 set(_reid_torch_candidates "${REID_TORCH_ROOT}" "$ENV{REID_TORCH_ROOT}"
-    "${CMAKE_CURRENT_LIST_DIR}/../../.deps/torch")
+    "${_reid_built_with_torch}" "${CMAKE_CURRENT_LIST_DIR}/../../.deps/torch")
 if(REID_TORCH_ROOT)
   set(_reid_torch_candidates "${REID_TORCH_ROOT}")
 endif()

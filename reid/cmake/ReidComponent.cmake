@@ -33,7 +33,7 @@ function(reid_add_component name)
   add_library(${target} ${ARG_SOURCES})
   add_library(reid::${name} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} VERSION ${PROJECT_VERSION}
-    SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+    SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} INSTALL_RPATH "$ORIGIN")
   target_include_directories(${target} PUBLIC
     $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
     $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/generated>
@@ -62,6 +62,7 @@ function(reid_generate_builtins room header registry_type)
   endforeach()
   configure_file("${PROJECT_SOURCE_DIR}/reid/cmake/builtin.cpp.in"
                  "${CMAKE_CURRENT_BINARY_DIR}/builtin_${room}.cpp" @ONLY)
+  set_property(GLOBAL PROPERTY REID_BUILTIN_${room} ${ARGN})
 endfunction()
 
 # reid_add_program(name SOURCES a.cpp... DEPS targets... [NO_TORCH])
@@ -69,6 +70,7 @@ function(reid_add_program name)
   cmake_parse_arguments(ARG "NO_TORCH" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS})
+  set_target_properties(${name} PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}")
   if(ARG_NO_TORCH)
     _reid_target_defaults(${name} NO_TORCH)
   else()
