@@ -4,4 +4,5 @@ if(NOT TARGET reid::ops)
 endif()
 reid_add_component(nn
   SOURCES src/nn/blocks.cpp src/nn/model.cpp
+          src/nn/safetensors.cpp src/nn/state_dict.cpp src/nn/weight_file.cpp
   DEPS reid::ops reid::core PRIVATE_DEPS fmt::fmt)
