@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs this build into a path with a space, moves the tree elsewhere, and builds a program on reid::models from it.
-include("${CMAKE_CURRENT_LIST_DIR}/run.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/../support/run.cmake")
 
 run(log "${CMAKE_COMMAND}" --install "${BUILD}" --prefix "${WORK}/first place")
 file(RENAME "${WORK}/first place" "${WORK}/second place")

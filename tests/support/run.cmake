@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Steps that the packaging tests share. A step that fails prints its output and stops the test.
+# Steps that tests written as CMake scripts share. A step that fails prints its output and stops the test.
 cmake_minimum_required(VERSION 3.24)
 
 # run(OUT words...): runs a command that must succeed; its output goes to OUT.
@@ -40,6 +40,9 @@ function(must_not_contain text pattern)
   endif()
 endfunction()
 
+# For tests that configure another project with the compiler of this one.
 set(toolchain -G "${GENERATOR}" "-DCMAKE_CXX_COMPILER=${CXX}" "-DCMAKE_MAKE_PROGRAM=${MAKE_PROGRAM}"
     "-DCMAKE_EXE_LINKER_FLAGS=${LINK_FLAGS}")
+
 file(REMOVE_RECURSE "${WORK}")
+file(MAKE_DIRECTORY "${WORK}")
