@@ -38,10 +38,11 @@ if(ReidTorch_FOUND AND NOT TARGET reid::torch)
   get_filename_component(_reid_torch_lib "${_reid_torch_lib}" REALPATH)
   set(REID_TORCH_LIBRARY_DIRS "${_reid_torch_lib}")
   # A LibTorch built with CUDA needs the CUDA run time beside it, even on the CPU.
-  get_filename_component(_reid_cuda_lib "${_reid_torch_lib}/../../nvidia/cu13/lib" REALPATH)
-  if(EXISTS "${_reid_cuda_lib}")
-    list(APPEND REID_TORCH_LIBRARY_DIRS "${_reid_cuda_lib}")
-  endif()
+  file(GLOB _reid_cuda_libs "${_reid_torch_lib}/../../nvidia/*/lib")
+  foreach(_dir IN LISTS _reid_cuda_libs)
+    get_filename_component(_dir "${_dir}" REALPATH)
+    list(APPEND REID_TORCH_LIBRARY_DIRS "${_dir}")
+  endforeach()
   add_library(reid::torch INTERFACE IMPORTED)
   # LibTorch's folder also holds copies of fmt and others; searched last, they don't hide the system's.
   foreach(_dir "${ReidTorch_INCLUDE_DIR}" "${ReidTorch_INCLUDE_DIR}/torch/csrc/api/include")
@@ -58,6 +59,7 @@ if(ReidTorch_FOUND AND NOT TARGET reid::torch)
     # torch_cuda registers its kernels when it is loaded; nothing refers to it by name.
     list(APPEND _reid_torch_libs "-Wl,--no-as-needed" "${ReidTorch_CUDA_LIBRARY}" "-Wl,--as-needed"
          "${ReidTorch_C10_CUDA_LIBRARY}")
+    # The libraries below it are found by the run path, and may be missing where one only builds.
     target_link_options(reid::torch INTERFACE "LINKER:--allow-shlib-undefined")
   endif()
   target_link_libraries(reid::torch INTERFACE ${_reid_torch_libs})
