@@ -65,6 +65,7 @@ fetch_libtorch() {
   [ "$(uname -sm)" = "Linux x86_64" ] ||
     die "machine must be Linux x86_64 to fetch LibTorch, got $(uname -sm): give REID_TORCH_ROOT"
   python3 -m pip --version >/dev/null 2>&1 || install_packages python3 python3-pip
+  rm -rf "$deps"/new.*  # of a set-up that was killed
   work=$(mktemp -d "$deps/new.XXXXXX")
   trap 'rm -rf "$work"' EXIT
   say "fetching LibTorch 2.11.0 (about 560 MB, checked by SHA-256)"
