@@ -56,13 +56,36 @@ torch::Tensor tensor_over(const Bytes& bytes, std::size_t offset, int64_t count,
   return copy;
 }
 
+namespace {
+
+/// What a file is that isn't weights, for the message.
+std::string guess_format(std::string_view bytes) {
+  if (looks_like_tar(bytes)) return "a tar archive (PyTorch 0.1 wrote these: load and save it with a newer PyTorch)";
+  if (bytes.starts_with("\x89HDF")) return "an HDF5 file";
+  if (bytes.starts_with("\x93NUMPY")) return "a NumPy array";
+  if (bytes.starts_with("\x1f\x8b")) return "a gzip file";
+  if (bytes.starts_with("\x80") && bytes.size() > 2 && bytes[1] >= 2 && bytes[1] <= 5) {
+    return "a plain pickle, which torch.save doesn't write";
+  }
+  // ONNX: a protocol buffer that begins with its version, then text (the producer's name) or the opset.
+  if (bytes.size() > 4 && bytes[0] == 0x08 && bytes[1] > 0 && bytes[1] < 32 && (bytes[2] == 0x12 || bytes[2] == 0x3a)) {
+    return "an ONNX model: it holds a graph, not a state dictionary";
+  }
+  return "something else";
+}
+
+}  // namespace
+
 WeightFile parse_weights(const Bytes& bytes, const std::string& source) {
   const auto view = bytes.view;
   try {
     if (view.empty()) throw CheckpointError(source + ": file must hold weights, got an empty file");
+    if (looks_like_zip(view)) return parse_torch_zip(bytes, source);
+    if (looks_like_torch_legacy(view)) return parse_torch_legacy(bytes, source);
     if (looks_like_safetensors(view)) return parse_safetensors(bytes, source);
     throw CheckpointError(
-        source + ": file must be .safetensors or a PyTorch state dictionary (.pth, .pt, .tar), got something else");
+        fmt::format("{}: file must be .safetensors or a PyTorch state dictionary (.pth, .pt, .tar), got {}", source,
+                    guess_format(view)));
   } catch (const Error&) {
     throw;
   } catch (const c10::Error& error) {

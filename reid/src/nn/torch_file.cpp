@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `torch.save` writes: a ZIP archive since PyTorch 1.6, a row of pickles before.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <functional>
+#include <set>
+
+#include "pickle.hpp"
+#include "reid/core/error.hpp"
+#include "weight_formats.hpp"
+#include "zip.hpp"
+
+namespace reid::nn::detail {
+namespace {
+
+using Kind = Node::Kind;
+
+constexpr std::string_view kMagic("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10);  // 0x1950a86a20f9469cfc6c
+constexpr int64_t kLegacyProtocol = 1001;
+/// A tensor may have more elements than its storage (an expanded one) up to this many: a stride of 0 costs a file
+/// nothing and its reader everything.
+constexpr int64_t kMaxExpanded = int64_t{1} << 20;
+
+/// Finds the bytes of a storage: offset and size are checked by it.
+using FindStorage = std::function<Bytes(const StorageRef&)>;
+
+/// Makes tensors of references; storages are looked up once.
+class TensorMaker {
+ public:
+  TensorMaker(std::string source, FindStorage find) : source_(std::move(source)), find_(std::move(find)) {}
+
+  torch::Tensor make(const std::string& name, const TensorRef& ref) {
+    const auto where = fmt::format("{}: tensor '{}'", source_, printable(name));
+    const auto& storage = *ref.storage;
+    if (storage.type == torch::ScalarType::Undefined) {
+      throw CheckpointError(fmt::format("{} must be of a real, integer or truth type, got {}", where, printable(storage.class_name)));
+    }
+    check(where, ref);
+    const auto flat = storage_of(storage).narrow(0, storage.view_offset, storage.view_count);
+    if (std::count(ref.sizes.begin(), ref.sizes.end(), 0) != 0) return torch::empty(ref.sizes, storage.type);
+    return flat.as_strided(ref.sizes, ref.strides, flat.storage_offset() + ref.offset);
+  }
+
+ private:
+  void check(const std::string& where, const TensorRef& ref) const {
+    const auto shown = [&] {
+      return fmt::format("sizes [{}], strides [{}] and offset {} over {} values", fmt::join(ref.sizes, ", "),
+                         fmt::join(ref.strides, ", "), ref.offset, ref.storage->view_count);
+    };
+    int64_t count = 1;  // of the sizes that aren't 0
+    int64_t last = ref.offset;
+    bool bad = ref.offset < 0, empty = false;
+    for (std::size_t i = 0; i < ref.sizes.size() && !bad; ++i) {
+      const int64_t size = ref.sizes[i], stride = ref.strides[i];
+      int64_t reach = 0;
+      bad = size < 0 || stride < 0 || __builtin_mul_overflow(count, std::max<int64_t>(size, 1), &count) ||
+            __builtin_mul_overflow(std::max<int64_t>(size - 1, 0), stride, &reach) ||
+            __builtin_add_overflow(last, reach, &last);
+      empty = empty || size == 0;
+    }
+    if (bad || (!empty && last >= ref.storage->view_count)) {
+      throw CheckpointError(fmt::format("{} must lie within its storage, got {}", where, shown()));
+    }
+    if (!empty && count > std::max(ref.storage->view_count, kMaxExpanded)) {
+      throw CheckpointError(fmt::format("{} must have no more elements than its storage, got {}", where, shown()));
+    }
+  }
+
+  const torch::Tensor& storage_of(const StorageRef& ref) {
+    auto& tensor = storages_[{ref.key, ref.type}];
+    if (!tensor.defined()) tensor = tensor_over(find_(ref), 0, ref.count, ref.type);
+    if (tensor.numel() != ref.count) {
+      throw CheckpointError(fmt::format("{}: storage '{}' must have one size, got {} and {}", source_,
+                                        printable(ref.key), tensor.numel(), ref.count));
+    }
+    return tensor;
+  }
+
+  std::string source_;
+  FindStorage find_;
+  std::map<std::pair<std::string, torch::ScalarType>, torch::Tensor> storages_;
+};
+
+bool holds_tensors(const Node& dict) {
+  for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2) {
+    if (dict.items[i]->is(Kind::text) && dict.items[i + 1]->is(Kind::tensor)) return true;
+  }
+  return false;
+}
+
+/// The state dictionary in what was pickled; see `read_weights` for the order.
+const Node& find_state(const Node& root, const std::string& source, int depth = 0) {
+  constexpr std::array<std::string_view, 7> kWrappers = {"state_dict", "model",   "model_state_dict", "net",
+                                                         "network",    "weights", "params"};
+  if (!root.is(Kind::dict)) {
+    throw CheckpointError(fmt::format("{}: file must hold a state dictionary, got {}", source, describe(root)));
+  }
+  for (const auto wrapper : kWrappers) {
+    const Node* inner = root.at(wrapper);
+    if (inner == nullptr) continue;
+    if (inner->is(Kind::dict) && holds_tensors(*inner)) return *inner;
+    if (inner->is(Kind::dict) && depth < 4 && !inner->items.empty() && !holds_tensors(root)) {
+      return find_state(*inner, source, depth + 1);
+    }
+    if (inner->is(Kind::object) && !holds_tensors(root)) {
+      throw CheckpointError(fmt::format("{}: '{}' must be a state dictionary, got {}", source, wrapper, describe(*inner)));
+    }
+  }
+  if (holds_tensors(root)) return root;
+  std::vector<std::string> names;
+  const Node* only = nullptr;
+  for (std::size_t i = 0; i + 1 < root.items.size(); i += 2) {
+    const Node& value = *root.items[i + 1];
+    if (!value.is(Kind::dict) || !holds_tensors(value)) continue;
+    names.push_back(root.items[i]->is(Kind::text) ? printable(root.items[i]->text) : describe(*root.items[i]));
+    only = &value;
+    if (names.size() > 8) break;
+  }
+  if (names.size() == 1) return *only;
+  throw CheckpointError(fmt::format("{}: file must hold one state dictionary, got {}", source,
+                                    names.empty() ? "none" : fmt::format("several ({})", fmt::join(names, ", "))));
+}
+
+/// Numbers and texts beside the weights.
+void read_notes(const Node& root, std::map<std::string, std::string>& notes) {
+  constexpr std::size_t kMaxNote = 1000;
+  for (std::size_t i = 0; i + 1 < root.items.size(); i += 2) {
+    if (!root.items[i]->is(Kind::text) || root.items[i]->text.size() > kMaxNote) continue;
+    const auto key = std::string(root.items[i]->text);
+    const Node& value = *root.items[i + 1];
+    if (value.is(Kind::integer)) notes[key] = fmt::format("{}", value.integer);
+    if (value.is(Kind::real)) notes[key] = fmt::format("{}", value.real);
+    if (value.is(Kind::boolean)) notes[key] = value.integer != 0 ? "true" : "false";
+    if (value.is(Kind::text) && value.text.size() <= kMaxNote) notes[key] = std::string(value.text);
+  }
+}
+
+WeightFile make_weights(const Node& root, TensorMaker& maker, const PickleArena& arena, std::string format) {
+  const auto& source = arena.source();
+  const Node& state = find_state(root, source);
+  WeightFile file;
+  file.format = std::move(format);
+  file.not_called.assign(arena.not_called().begin(), arena.not_called().end());
+  if (root.is(Kind::dict)) read_notes(root, file.metadata);
+  for (std::size_t i = 0; i + 1 < state.items.size(); i += 2) {
+    const Node& key = *state.items[i];
+    const Node& value = *state.items[i + 1];
+    if (value.is(Kind::tensor)) {
+      if (!key.is(Kind::text)) {
+        throw CheckpointError(fmt::format("{}: names of tensors must be texts, got {}", source, describe(key)));
+      }
+      const auto name = std::string(key.text);
+      file.tensors[name] = maker.make(name, *value.tensor);
+    } else if (value.is(Kind::object) || value.is(Kind::storage)) {
+      const auto name = key.is(Kind::text) ? key.text : std::string_view("?");
+      if (name.ends_with("_extra_state")) continue;
+      throw CheckpointError(
+          fmt::format("{}: entry '{}' must be a tensor, got {}", source, printable(name), describe(value)));
+    }
+  }
+  return file;
+}
+
+}  // namespace
+
+bool looks_like_torch_legacy(std::string_view bytes) {
+  // A pickle whose first value is the magic number, framed or not.
+  return bytes.starts_with('\x80') && bytes.substr(0, 32).find(kMagic) != std::string_view::npos;
+}
+
+bool looks_like_tar(std::string_view bytes) { return bytes.size() >= 512 && bytes.substr(257, 5) == "ustar"; }
+
+WeightFile parse_torch_zip(const Bytes& bytes, const std::string& source) {
+  const ZipArchive archive(bytes, source);
+  constexpr std::string_view kPickle = "/data.pkl";
+  std::string prefix;
+  for (const auto& [name, entry] : archive.entries()) {
+    if (name.ends_with(kPickle) && name.find('/') == name.size() - kPickle.size()) {
+      prefix = std::string(name.substr(0, name.size() - kPickle.size() + 1));
+      break;
+    }
+  }
+  if (prefix.empty()) {
+    std::string names;
+    for (const auto& [name, entry] : archive.entries()) {
+      if (names.size() < 100) names += (names.empty() ? "" : ", ") + printable(name, 40);
+    }
+    throw CheckpointError(fmt::format("{}: ZIP archive must hold data.pkl in one folder, as torch.save writes, got {}",
+                                      source, names.empty() ? "no entry" : names));
+  }
+  const ZipEntry* constants = archive.find(prefix + "constants.pkl");
+  if (constants != nullptr) {
+    throw CheckpointError(source + ": file must be a state dictionary, got a TorchScript program (its code would have "
+                                   "to be executed; save the module's state_dict() instead)");
+  }
+  if (const ZipEntry* order = archive.find(prefix + "byteorder")) {
+    const auto text = archive.read(*order);
+    if (text.view != "little") {
+      throw CheckpointError(fmt::format("{}: byte order must be little, got '{}'", source, printable(text.view)));
+    }
+  }
+  const Bytes pickle = archive.read(archive.entries().at(prefix + "data.pkl"));
+  PickleArena arena(source);
+  std::size_t position = 0;
+  const Node* root = read_pickle(pickle.view, position, arena);
+  TensorMaker maker(source, [&](const StorageRef& ref) {
+    const ZipEntry* entry = archive.find(prefix + "data/" + ref.key);
+    if (entry == nullptr) {
+      throw CheckpointError(fmt::format("{}: storage '{}' must be in the archive, got none", source, printable(ref.key)));
+    }
+    const uint64_t width = c10::elementSize(ref.type);
+    if (entry->size % width != 0 || entry->size / width != static_cast<uint64_t>(ref.count)) {
+      throw CheckpointError(fmt::format("{}: storage '{}' must hold {} values of {} bytes, got {} bytes", source,
+                                        printable(ref.key), ref.count, width, entry->size));
+    }
+    return archive.read(*entry);
+  });
+  return make_weights(*root, maker, arena, "pytorch zip");
+}
+
+namespace {
+
+/// The storages that follow the pickles: for each key, in the order of the list, a count and the values.
+std::map<std::string, Bytes> read_legacy_storages(const Bytes& bytes, std::size_t position, const Node& keys,
+                                                  const std::map<std::string, const StorageRef*>& known,
+                                                  const std::string& source) {
+  if (!keys.is(Kind::list)) {
+    throw CheckpointError(fmt::format("{}: list of storages must be a list, got {}", source, describe(keys)));
+  }
+  std::map<std::string, Bytes> storages;
+  for (const Node* key : keys.items) {
+    if (!key->is(Kind::text)) {
+      throw CheckpointError(fmt::format("{}: keys of storages must be texts, got {}", source, describe(*key)));
+    }
+    const auto name = std::string(key->text);
+    const auto found = known.find(name);
+    if (found == known.end() || found->second->type == torch::ScalarType::Undefined) {
+      throw CheckpointError(fmt::format("{}: storage '{}' must be of a known type, got {}", source, printable(name),
+                                        found == known.end() ? "one that no tensor uses"
+                                                             : printable(found->second->class_name)));
+    }
+    int64_t count = 0;
+    const std::size_t left = bytes.view.size() - position;
+    if (left >= sizeof(count)) std::memcpy(&count, bytes.view.data() + position, sizeof(count));
+    const std::size_t width = c10::elementSize(found->second->type);
+    if (left < sizeof(count) || count < 0 || static_cast<uint64_t>(count) > (left - sizeof(count)) / width) {
+      throw CheckpointError(
+          fmt::format("{}: storage '{}' must lie within the file, got {} values of {} bytes where {} bytes are left: truncated",
+                      source, printable(name), count, width, left));
+    }
+    if (count != found->second->count) {
+      throw CheckpointError(fmt::format("{}: storage '{}' must hold the {} values that its tensors say, got {}",
+                                        source, printable(name), found->second->count, count));
+    }
+    position += sizeof(count);
+    const std::size_t size = static_cast<std::size_t>(count) * width;
+    storages[name] = {bytes.view.substr(position, size), bytes.owner};
+    position += size;
+  }
+  return storages;
+}
+
+}  // namespace
+
+WeightFile parse_torch_legacy(const Bytes& bytes, const std::string& source) {
+  PickleArena arena(source);
+  std::size_t position = 0;
+  const Node* magic = read_pickle(bytes.view, position, arena);
+  const Node* protocol = read_pickle(bytes.view, position, arena);
+  if (!magic->is(Kind::big_integer) || magic->text != kMagic || !protocol->is(Kind::integer) ||
+      protocol->integer != kLegacyProtocol) {
+    throw CheckpointError(fmt::format("{}: file must begin with PyTorch's magic number and protocol {}, got {} and {}", source,
+                                      kLegacyProtocol, describe(*magic), describe(*protocol)));
+  }
+  const Node* system = read_pickle(bytes.view, position, arena);
+  const Node* little = system->is(Kind::dict) ? system->at("little_endian") : nullptr;
+  if (little == nullptr || !little->is(Kind::boolean) || little->integer == 0) {
+    throw CheckpointError(source + ": file must come from a little-endian machine, got another or none");
+  }
+  std::map<std::string, const StorageRef*> known;
+  const Node* root = read_pickle(bytes.view, position, arena);
+  find_state(*root, source);  // of the two messages about a whole network, the one that helps
+  for (const StorageRef* storage : arena.storages()) {
+    const auto [entry, is_new] = known.emplace(storage->key, storage);
+    if (!is_new && (entry->second->type != storage->type || entry->second->count != storage->count)) {
+      throw CheckpointError(fmt::format("{}: storage '{}' must be of one type and size, got two", source, printable(storage->key)));
+    }
+  }
+  const Node* keys = read_pickle(bytes.view, position, arena);
+  const auto storages = read_legacy_storages(bytes, position, *keys, known, source);
+  TensorMaker maker(source, [&](const StorageRef& ref) {
+    const auto found = storages.find(ref.key);
+    if (found == storages.end()) {
+      throw CheckpointError(fmt::format("{}: storage '{}' must be in the file, got none", source, printable(ref.key)));
+    }
+    return found->second;
+  });
+  return make_weights(*root, maker, arena, "pytorch legacy");
+}
+
+}  // namespace reid::nn::detail
