@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "reid/core/error.hpp"
@@ -183,14 +184,68 @@ bool has_avx2() {
   return yes;
 }
 
+#else
+
+bool has_avx2() { return false; }
+
 #endif
+
+/// Bytes behind a buffer that vector code may read.
+constexpr int64_t kSlack = 4;
 
 /// Memory that a thread keeps from picture to picture.
 struct Scratch {
-  Taps horizontal;
-  Taps vertical;
-  std::vector<uint8_t> rows;
+  Taps across;
+  Taps down;
+  std::vector<uint8_t> between;
 };
+
+/// The input of one pass.
+struct Source {
+  const uint8_t* data;
+  int64_t stride;        ///< bytes from row to row
+  int64_t rows;
+  int64_t offset;        ///< number of the first column (row pass) or row (column pass) that `data` holds
+  bool readable_behind;  ///< whether a byte may be read behind the last row
+};
+
+void row_pass(const Source& source, uint8_t* out, int64_t bytes, const Taps& taps, [[maybe_unused]] bool avx2) {
+  const uint8_t* in = source.data - source.offset * 3;
+  int64_t y = 0;
+#ifdef REID_RESIZE_AVX2
+  const auto last = taps.spans.size() - 1;
+  const int64_t safe = source.rows - (source.readable_behind ? 0 : 1);
+  for (; avx2 && y + 1 < safe; y += 2) {
+    row_pass_avx2(in + y * source.stride, source.stride, out + y * bytes, bytes, taps);
+    row_pass_plain(in + y * source.stride, out + y * bytes, taps, last);
+    row_pass_plain(in + (y + 1) * source.stride, out + (y + 1) * bytes, taps, last);
+  }
+#endif
+  for (; y < source.rows; ++y) row_pass_plain(in + y * source.stride, out + y * bytes, taps);
+}
+
+void column_pass(const Source& source, uint8_t* out, int64_t bytes, const Taps& taps, [[maybe_unused]] bool avx2) {
+  for (const auto& span : taps.spans) {
+    const int32_t* weight = taps.weights.data() + span.weight;
+    const uint8_t* from = source.data + (span.begin - source.offset) * source.stride;
+#ifdef REID_RESIZE_AVX2
+    if (avx2) {
+      column_pass_avx2(from, source.stride, out, bytes, weight, span.count);
+      out += bytes;
+      continue;
+    }
+#endif
+    column_pass_plain(from, source.stride, out, bytes, weight, span.count);
+    out += bytes;
+  }
+}
+
+/// Pillow 13's rule: the picture loses more than twice as many rows as columns.
+bool vertical_first(int64_t in_height, int64_t in_width, const ResizeWindow& window, PassOrder order) {
+  const int64_t rows_lost = in_height - window.full_height;
+  const int64_t columns_lost = in_width - window.full_width;
+  return order == PassOrder::pillow_13 && rows_lost > 0 && rows_lost > 2 * columns_lost;
+}
 
 void check(int64_t in_height, int64_t in_width, const ResizeWindow& window) {
   if (in_height < 1 || in_width < 1 || window.full_height < 1 || window.full_width < 1) {
@@ -207,72 +262,45 @@ void check(int64_t in_height, int64_t in_width, const ResizeWindow& window) {
 }  // namespace
 
 void resize_window(const uint8_t* in, int64_t in_height, int64_t in_width, uint8_t* out, const ResizeWindow& window,
-                   ResizeFilter filter, [[maybe_unused]] ResizePath path) {
+                   ResizeFilter filter, PassOrder order, ResizePath path) {
   check(in_height, in_width, window);
   static thread_local Scratch scratch;
+  const bool avx2 = path == ResizePath::automatic && has_avx2();
   const bool horizontal = window.full_width != in_width;
   const bool vertical = window.full_height != in_height;
-  const int64_t bytes = window.width * 3;
   const int64_t in_stride = in_width * 3;
+  const int64_t bytes = window.width * 3;
+  auto& [across, down, between] = scratch;
+  if (horizontal) across.make(in_width, window.full_width, window.left, window.width, filter);
+  if (vertical) down.make(in_height, window.full_height, window.top, window.height, filter);
 
-  int64_t first_row = window.top;
-  int64_t last_row = window.top + window.height;
-  if (vertical) {
-    scratch.vertical.make(in_height, window.full_height, window.top, window.height, filter);
-    std::tie(first_row, last_row) = scratch.vertical.reach();
-  }
-
-#ifdef REID_RESIZE_AVX2
-  const bool avx2 = path == ResizePath::automatic && has_avx2();
-#endif
-
-  const uint8_t* rows = in + first_row * in_stride + window.left * 3;
-  int64_t rows_stride = in_stride;
-  if (horizontal) {
-    scratch.horizontal.make(in_width, window.full_width, window.left, window.width, filter);
-    uint8_t* target = out;
-    if (vertical) {
-      scratch.rows.resize(static_cast<std::size_t>((last_row - first_row) * bytes));
-      target = scratch.rows.data();
-    }
-    int64_t y = first_row;
-#ifdef REID_RESIZE_AVX2
-    // The picture's very last row has no byte behind it.
-    for (; avx2 && y + 1 < std::min(last_row, in_height - 1); y += 2) {
-      uint8_t* row = target + (y - first_row) * bytes;
-      row_pass_avx2(in + y * in_stride, in_stride, row, bytes, scratch.horizontal);
-      const auto last = static_cast<std::size_t>(window.width - 1);
-      row_pass_plain(in + y * in_stride, row, scratch.horizontal, last);
-      row_pass_plain(in + (y + 1) * in_stride, row + bytes, scratch.horizontal, last);
-    }
-#endif
-    for (; y < last_row; ++y) {
-      row_pass_plain(in + y * in_stride, target + (y - first_row) * bytes, scratch.horizontal);
-    }
-    rows = target;
-    rows_stride = bytes;
-  }
-  if (vertical) {
+  if (!horizontal && !vertical) {
     for (int64_t y = 0; y < window.height; ++y) {
-      const auto& span = scratch.vertical.spans[static_cast<std::size_t>(y)];
-      const int32_t* weight = scratch.vertical.weights.data() + span.weight;
-      const uint8_t* from = rows + (span.begin - first_row) * rows_stride;
-#ifdef REID_RESIZE_AVX2
-      if (avx2) {
-        column_pass_avx2(from, rows_stride, out + y * bytes, bytes, weight, span.count);
-        continue;
-      }
-#endif
-      column_pass_plain(from, rows_stride, out + y * bytes, bytes, weight, span.count);
+      const uint8_t* from = in + (window.top + y) * in_stride + window.left * 3;
+      std::memcpy(out + y * bytes, from, static_cast<std::size_t>(bytes));
     }
+  } else if (!vertical) {
+    const bool touches_end = window.top + window.height == in_height;
+    row_pass({in + window.top * in_stride, in_stride, window.height, 0, !touches_end}, out, bytes, across, avx2);
   } else if (!horizontal) {
-    for (int64_t y = 0; y < window.height; ++y) {
-      std::memcpy(out + y * bytes, rows + y * rows_stride, static_cast<std::size_t>(bytes));
-    }
+    column_pass({in + window.left * 3, in_stride, in_height, 0, false}, out, bytes, down, avx2);
+  } else if (vertical_first(in_height, in_width, window, order)) {
+    const auto [first, last] = across.reach();
+    const int64_t stride = (last - first) * 3;
+    between.resize(static_cast<std::size_t>(window.height * stride + kSlack));
+    column_pass({in + first * 3, in_stride, in_height, 0, false}, between.data(), stride, down, avx2);
+    row_pass({between.data(), stride, window.height, first, true}, out, bytes, across, avx2);
+  } else {
+    const auto [first, last] = down.reach();
+    between.resize(static_cast<std::size_t>((last - first) * bytes));
+    row_pass({in + first * in_stride, in_stride, last - first, 0, last < in_height}, between.data(), bytes, across,
+             avx2);
+    column_pass({between.data(), bytes, last - first, first, false}, out, bytes, down, avx2);
   }
 }
 
-torch::Tensor resize(const torch::Tensor& pixels, int64_t height, int64_t width, ResizeFilter filter) {
+torch::Tensor resize(const torch::Tensor& pixels, int64_t height, int64_t width, ResizeFilter filter,
+                     PassOrder order) {
   if (!pixels.defined() || pixels.dim() != 3 || pixels.size(2) != 3 || pixels.scalar_type() != torch::kUInt8 ||
       !pixels.device().is_cpu()) {
     throw ShapeError(fmt::format("resize: pixels must be [H, W, 3] uint8 on the CPU, got {}",
@@ -284,7 +312,7 @@ torch::Tensor resize(const torch::Tensor& pixels, int64_t height, int64_t width,
   }
   torch::Tensor result = torch::empty({height, width, 3}, torch::kUInt8);
   resize_window(source.data_ptr<uint8_t>(), source.size(0), source.size(1), result.data_ptr<uint8_t>(),
-                {height, width, 0, 0, height, width}, filter);
+                {height, width, 0, 0, height, width}, filter, order);
   return result;
 }
 

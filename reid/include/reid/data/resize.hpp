@@ -23,9 +23,15 @@ struct ResizeWindow {
 /// Which code does the work; both give the same bytes.
 enum class ResizePath { automatic, plain };
 
+/// Which of the two passes comes first where both are needed; the results differ by a level of 255 here and there.
+enum class PassOrder {
+  pillow_13,         ///< columns first if h > H and h - H > 2 (w - W) (from w x h to W x H), else rows first
+  horizontal_first,  ///< rows first, always: Pillow up to 12
+};
+
 /// Resizes a picture of interleaved 8-bit RGB as Pillow's `Image.resize` does, bit for bit.
 ///
-/// Two passes, rows first, then columns, each rounded to 8 bits; a pass whose size doesn't change is left out. With
+/// Two passes, along rows and along columns (see PassOrder), each rounded to 8 bits; a pass whose size doesn't change is left out. With
 /// s = in / out, f = max(s, 1) and the filter's support r (bilinear 1, bicubic 2), output i of a pass is
 ///   out[i] = clip8((2^21 + sum_j K[i,j] in[j]) >> 22),     j = trunc(c - r f + 1/2) .. trunc(c + r f + 1/2) - 1
 ///   c = (i + 1/2) s,     k[i,j] = w((j - c + 1/2) / f) / sum_j w(...),     K = k 2^22 rounded half away from 0
@@ -41,11 +47,12 @@ enum class ResizePath { automatic, plain };
 /// Cost: O(height * in_width * taps) bytes read; the memory of one pass.
 void resize_window(const uint8_t* in, int64_t in_height, int64_t in_width, uint8_t* out,
                    const ResizeWindow& window, ResizeFilter filter,
-                   ResizePath path = ResizePath::automatic);
+                   PassOrder order = PassOrder::pillow_13, ResizePath path = ResizePath::automatic);
 
 /// The whole picture. @param pixels [H, W, 3] uint8 on the CPU. @return [height, width, 3] uint8.
 /// @throws ShapeError if `pixels` isn't that or a size isn't positive.
 torch::Tensor resize(const torch::Tensor& pixels, int64_t height, int64_t width,
-                     ResizeFilter filter = ResizeFilter::bilinear);
+                     ResizeFilter filter = ResizeFilter::bilinear,
+                     PassOrder order = PassOrder::pillow_13);
 
 }  // namespace reid::data
