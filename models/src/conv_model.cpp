@@ -67,15 +67,8 @@ void ConvModel::fold_batch_norms() {
   for (auto& parameter : parameters()) parameter.set_requires_grad(false);
 }
 
-std::vector<std::string> ConvModel::own_names() const {
-  std::vector<std::string> names;
-  for (const auto& item : named_parameters()) names.push_back(item.key());
-  for (const auto& item : named_buffers()) names.push_back(item.key());
-  return names;
-}
-
 std::vector<nn::StateLayout> ConvModel::layouts() const {
-  const auto names = own_names();
+  const auto names = state_names(*this);
   std::vector<nn::StateLayout> result;
   // Our own files and the bare body come first: on a tie they win.
   result.push_back(prefix_layout("reid", names, {{"", ""}}));

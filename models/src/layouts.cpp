@@ -3,6 +3,13 @@
 
 namespace reid::models {
 
+std::vector<std::string> state_names(const torch::nn::Module& module) {
+  std::vector<std::string> names;
+  for (const auto& item : module.named_parameters()) names.push_back(item.key());
+  for (const auto& item : module.named_buffers()) names.push_back(item.key());
+  return names;
+}
+
 nn::StateLayout prefix_layout(std::string name, std::vector<std::string> own_names, std::vector<KeyRule> rules) {
   auto known = std::make_shared<const std::set<std::string>>(own_names.begin(), own_names.end());
   return {std::move(name),

@@ -22,4 +22,7 @@ struct KeyRule {
 /// name of the model (or a batch counter of one). `num_batches_tracked` keys of known normalisations are known.
 nn::StateLayout prefix_layout(std::string name, std::vector<std::string> own_names, std::vector<KeyRule> rules);
 
+/// Names of all parameters and buffers of a module.
+std::vector<std::string> state_names(const torch::nn::Module& module);
+
 }  // namespace reid::models

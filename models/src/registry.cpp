@@ -5,6 +5,7 @@
 
 namespace reid::models {
 
+void add_mobilenet_v2_body(BodyRegistry& registry);
 void add_resnet_bodies(BodyRegistry& registry);
 
 nn::ModelRegistry empty_registry() { return nn::ModelRegistry("model"); }
@@ -12,6 +13,7 @@ nn::ModelRegistry empty_registry() { return nn::ModelRegistry("model"); }
 BodyRegistry& bodies() {
   static BodyRegistry instance = [] {
     BodyRegistry registry("body");
+    add_mobilenet_v2_body(registry);
     add_resnet_bodies(registry);
     return registry;
   }();

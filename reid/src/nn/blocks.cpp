@@ -59,6 +59,21 @@ torch::Tensor activate_(torch::Tensor x, Activation act) {
   return x;
 }
 
+torch::Tensor apply_batch_norm(const torch::Tensor& x, torch::nn::BatchNorm2d& bn) {
+  if (!bn) return x;
+  const bool training = bn->is_training();
+  if (training && bn->num_batches_tracked.defined()) bn->num_batches_tracked += 1;
+  return torch::batch_norm(x, bn->weight, bn->bias, bn->running_mean, bn->running_var, training,
+                           bn->options.momentum().value(), bn->options.eps(), at::globalContext().userEnabledCuDNN());
+}
+
+ConvBnAct::ConvBnAct(const torch::nn::Conv2dOptions& options, Activation act, const char* conv_name,
+                     const char* bn_name)
+    : act_(act), bn_name_(bn_name) {
+  conv = register_module(conv_name, torch::nn::Conv2d(options));
+  bn = register_module(bn_name, torch::nn::BatchNorm2d(options.out_channels()));
+}
+
 torch::Tensor conv_bn_act(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
                           Activation act) {
   auto y = conv(x);

@@ -47,8 +47,6 @@ class ConvModel : public nn::Model {
   /// Pictures to the last map; fills `maps` if it isn't null.
   virtual torch::Tensor feature_map(const torch::Tensor& images, std::vector<torch::Tensor>* maps);
   ConvBody& body() { return *body_; }
-  /// Parameter and buffer names, for layouts.
-  std::vector<std::string> own_names() const;
 
  private:
   void take_over_body();

@@ -75,6 +75,9 @@ torch::Tensor conv_bn_act(const torch::Tensor& x, torch::nn::Conv2d& conv, torch
 torch::Tensor conv_bn_add_relu(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
                                const torch::Tensor& shortcut);
 
+/// bn(x) for x [N, C] or [N, C, ...] of any rank, training or not as `bn` is; x itself if `bn` is empty.
+torch::Tensor apply_batch_norm(const torch::Tensor& x, torch::nn::BatchNorm2d& bn);
+
 /// Applies an activation, in place: `x` must not be needed any more by its producer's gradient.
 torch::Tensor activate_(torch::Tensor x, Activation act);
 
@@ -83,6 +86,22 @@ torch::Tensor activate_(torch::Tensor x, Activation act);
 /// computed in double. `conv` gains a bias, `bn` becomes empty and is no longer a child. Nothing happens if it is empty.
 void fold_batch_norm(torch::nn::Module& owner, const char* bn_name, torch::nn::Conv2d& conv,
                      torch::nn::BatchNorm2d& bn);
+
+/// A convolution, its batch norm and its activation, as children of the given names.
+class ConvBnAct : public torch::nn::Module {
+ public:
+  ConvBnAct(const torch::nn::Conv2dOptions& options, Activation act, const char* conv_name = "conv",
+            const char* bn_name = "bn");
+  torch::Tensor forward(const torch::Tensor& x) { return conv_bn_act(x, conv, bn, act_); }
+  void fold_batch_norms() { fold_batch_norm(*this, bn_name_, conv, bn); }
+
+  torch::nn::Conv2d conv{nullptr};
+  torch::nn::BatchNorm2d bn{nullptr};
+
+ private:
+  Activation act_;
+  const char* bn_name_;
+};
 
 /// He's initialisation of every convolution below `module`, N(0, 2 / (k k out)), as torchvision's ResNets begin.
 /// Biases 0; normalisations gamma 1, beta 0.

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// The RGA module: one attention class serves positions and channels, since both are "nodes with r-vectors".
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "reid/core/error.hpp"
+#include "reid/models/rga.hpp"
+#include "reid/ops/check.hpp"
+#include "reid/ops/matmul.hpp"
+
+namespace reid::models {
+
+namespace {
+
+using torch::nn::BatchNorm2d;
+using torch::nn::Conv2d;
+
+/// Convolution "0" and batch norm "1" of the official naming; the ReLU is the caller's.
+class Embedding : public torch::nn::Module {
+ public:
+  Embedding(int64_t in, int64_t out) {
+    conv = register_module("0", Conv2d(nn::conv_options(in, out, 1)));
+    bn = register_module("1", BatchNorm2d(out));
+  }
+  torch::Tensor weight() const { return conv->weight.flatten(1); }
+  Conv2d conv{nullptr};
+  BatchNorm2d bn{nullptr};
+};
+
+/// The attention head: two convolutions with batch norms, "0", "1", "3", "4" of the official naming.
+class Head : public torch::nn::Module {
+ public:
+  Head(int64_t in, int64_t hidden) {
+    conv1 = register_module("0", Conv2d(nn::conv_options(in, hidden, 1)));
+    bn1 = register_module("1", BatchNorm2d(hidden));
+    conv2 = register_module("3", Conv2d(nn::conv_options(hidden, 1, 1)));
+    bn2 = register_module("4", BatchNorm2d(1));
+  }
+  Conv2d conv1{nullptr}, conv2{nullptr};
+  BatchNorm2d bn1{nullptr}, bn2{nullptr};
+};
+
+/// y [B, r, N] + bias [r], in place; nothing without a bias.
+torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias) {
+  return bias.defined() ? y.add_(bias.view({1, -1, 1})) : y;
+}
+
+/// The relation with one block only: W G^T for (theta, phi), W G for (phi, theta).
+torch::Tensor one_direction(const torch::Tensor& theta, const torch::Tensor& phi, const torch::Tensor& weight,
+                            ops::RelationPath path) {
+  if (path == ops::RelationPath::automatic) path = ops::relation_path(theta.size(2), theta.size(1), weight.size(0));
+  if (path == ops::RelationPath::factored) {
+    const auto reduced = torch::matmul(phi, weight.t());  // [B, r, m]
+    return torch::matmul(reduced.transpose(1, 2), theta);
+  }
+  return torch::matmul(weight, torch::matmul(phi.transpose(1, 2), theta));
+}
+
+int64_t reduced(int64_t size, int64_t ratio) { return std::max<int64_t>(1, size / ratio); }
+
+}  // namespace
+
+/// One attention over N nodes with D-vectors.
+class RgaModule::Attention {
+ public:
+  /// @param nodes, features  N and D.
+  /// @param rank, outputs    r and m.
+  Attention(int64_t nodes, int64_t features, int64_t rank, int64_t outputs, const RgaModuleOptions& options)
+      : rank_(rank), options_(options) {
+    const int64_t blocks = options.directions == RgaDirections::both ? 2 : 1;
+    const int64_t width = outputs + (options.own_feature ? 1 : 0);
+    if (options.own_feature) own_ = std::make_shared<Embedding>(features, rank);
+    theta_ = std::make_shared<Embedding>(features, rank);
+    phi_ = std::make_shared<Embedding>(features, rank);
+    relation_ = std::make_shared<Embedding>(blocks * nodes, outputs);
+    head_ = std::make_shared<Head>(width, reduced(width, options.head_ratio));
+  }
+
+  /// Names as in the official code; `owner` holds them.
+  void register_in(torch::nn::Module& owner, const std::string& suffix) {
+    owner_ = &owner;
+    suffix_ = suffix;
+    if (own_) owner.register_module("gx" + suffix, own_);
+    owner.register_module("gg" + suffix, relation_);
+    owner.register_module("W" + suffix, head_);
+    owner.register_module("theta" + suffix, theta_);
+    owner.register_module("phi" + suffix, phi_);
+  }
+
+  void initialise() {
+    const torch::NoGradGuard no_grad;
+    if (options_.bn_gamma_uniform) {
+      for (auto* bn : batch_norms()) (*bn)->weight.uniform_(0, 1);
+    }
+    if (options_.start == RgaStart::identity) head_->bn2->weight.zero_();
+  }
+
+  /// Weights of the embeddings stacked, [k r, D, 1, 1] with k = 3 (own, theta, phi) or 2.
+  torch::Tensor stacked_weight() const {
+    if (folded_weight_.defined()) return folded_weight_;
+    std::vector<torch::Tensor> parts;
+    for (const auto* e : embeddings()) parts.push_back(e->conv->weight);
+    return torch::cat(parts);
+  }
+
+  /// Stacked products y to stacked embeddings ReLU(BN(y)). One batch norm over all k r channels is the same as one for
+  /// each part: statistics are a channel's own. Channels are dimension 1.
+  torch::Tensor normalise(torch::Tensor y) {
+    if (folded_weight_.defined()) {
+      std::vector<int64_t> shape(static_cast<std::size_t>(y.dim()), 1);
+      shape[1] = -1;
+      return y.add_(folded_bias_.view(shape)).relu_();
+    }
+    const auto parts = embeddings();
+    const auto stack = [&](auto member) {
+      std::vector<torch::Tensor> tensors;
+      for (const auto* e : parts) tensors.push_back((e->bn.get()->*member));
+      return torch::cat(tensors);
+    };
+    using Bn = torch::nn::BatchNorm2dImpl;
+    const auto& first = *parts.front()->bn;
+    const bool training = first.is_training();
+    auto mean = stack(&Bn::running_mean);
+    auto variance = stack(&Bn::running_var);
+    y = torch::batch_norm(y, stack(&Bn::weight), stack(&Bn::bias), mean, variance, training,
+                          first.options.momentum().value(), first.options.eps(),
+                          at::globalContext().userEnabledCuDNN());
+    if (training) {
+      const torch::NoGradGuard no_grad;
+      for (std::size_t i = 0; i < parts.size(); ++i) {
+        auto& bn = *parts[i]->bn;
+        const auto begin = static_cast<int64_t>(i) * rank_;
+        bn.running_mean.copy_(mean.narrow(0, begin, rank_));
+        bn.running_var.copy_(variance.narrow(0, begin, rank_));
+        bn.num_batches_tracked += 1;
+      }
+    }
+    return y.relu_();
+  }
+
+  /// Stacked embeddings [B, k r, N] to the attention [B, 1, N].
+  torch::Tensor attend(const torch::Tensor& stacked) {
+    const int64_t first = own_ ? rank_ : 0;
+    const auto theta = stacked.narrow(1, first, rank_);
+    const auto phi = stacked.narrow(1, first + rank_, rank_);
+    const auto weight = relation_->weight();
+    torch::Tensor r;
+    switch (options_.directions) {
+      case RgaDirections::both: r = ops::relation(theta, phi, weight, options_.relation); break;
+      case RgaDirections::in: r = one_direction(theta, phi, weight, options_.relation); break;
+      case RgaDirections::out: r = one_direction(phi, theta, weight, options_.relation); break;
+    }
+    r = normed(r, *relation_->conv, relation_->bn).relu_();  // [B, m, N]
+
+    // The head's first convolution on concat(u, r), without making it.
+    const auto w1 = head_->conv1->weight.flatten(1);  // [h, 1 + m]
+    torch::Tensor z;
+    if (own_) {
+      const auto u = stacked.narrow(1, 0, rank_).mean(1, true);  // [B, 1, N]
+      z = torch::matmul(w1.narrow(1, 1, w1.size(1) - 1), r) + w1.narrow(1, 0, 1) * u;
+    } else {
+      z = torch::matmul(w1, r);
+    }
+    z = normed(z, *head_->conv1, head_->bn1).relu_();
+    z = torch::matmul(head_->conv2->weight.flatten(1), z);
+    return normed(z, *head_->conv2, head_->bn2).sigmoid();
+  }
+
+  void fold() {
+    const torch::NoGradGuard no_grad;
+    std::vector<torch::Tensor> weights, biases;
+    for (auto* e : embeddings()) {
+      nn::fold_batch_norm(*e, "1", e->conv, e->bn);
+      weights.push_back(e->conv->weight);
+      biases.push_back(e->conv->bias);
+    }
+    folded_weight_ = owner_->register_buffer("folded_weight" + suffix_, torch::cat(weights));
+    folded_bias_ = owner_->register_buffer("folded_bias" + suffix_, torch::cat(biases));
+    if (own_) owner_->unregister_module("gx" + suffix_);
+    owner_->unregister_module("theta" + suffix_);
+    owner_->unregister_module("phi" + suffix_);
+    nn::fold_batch_norm(*relation_, "1", relation_->conv, relation_->bn);
+    nn::fold_batch_norm(*head_, "1", head_->conv1, head_->bn1);
+    nn::fold_batch_norm(*head_, "4", head_->conv2, head_->bn2);
+  }
+  bool folded() const { return folded_weight_.defined(); }
+
+ private:
+  /// bn(y), or y + bias once it is folded.
+  static torch::Tensor normed(torch::Tensor y, const torch::nn::Conv2dImpl& conv, BatchNorm2d& bn) {
+    return bn ? nn::apply_batch_norm(y, bn) : add_bias_(std::move(y), conv.bias);
+  }
+  std::vector<Embedding*> embeddings() const {
+    if (own_) return {own_.get(), theta_.get(), phi_.get()};
+    return {theta_.get(), phi_.get()};
+  }
+  std::vector<BatchNorm2d*> batch_norms() {
+    std::vector<BatchNorm2d*> result{&relation_->bn, &head_->bn1, &head_->bn2};
+    for (auto* e : embeddings()) result.push_back(&e->bn);
+    return result;
+  }
+
+  int64_t rank_;
+  RgaModuleOptions options_;
+  std::shared_ptr<Embedding> own_, theta_, phi_, relation_;
+  std::shared_ptr<Head> head_;
+  torch::nn::Module* owner_ = nullptr;
+  std::string suffix_;
+  torch::Tensor folded_weight_, folded_bias_;
+};
+
+RgaModule::RgaModule(int64_t channels, MapSize size, const RgaModuleOptions& options)
+    : channels_(channels), size_(size), options_(options) {
+  const int64_t positions = size.positions();
+  const int64_t fewer_channels = reduced(channels, options.channel_ratio);
+  const int64_t fewer_positions = reduced(positions, options.spatial_ratio);
+  if (options.spatial) {
+    spatial_ = std::make_shared<Attention>(positions, channels, fewer_channels, fewer_positions, options);
+    spatial_->register_in(*this, "_spatial");
+    spatial_->initialise();
+  }
+  if (options.channel) {
+    channel_ = std::make_shared<Attention>(channels, positions, fewer_positions, fewer_channels, options);
+    channel_->register_in(*this, "_channel");
+    channel_->initialise();
+  }
+}
+
+RgaModule::~RgaModule() = default;
+
+/// Nodes are positions: the stacked 1x1 convolutions are one convolution. [B, 1, H, W].
+torch::Tensor RgaModule::spatial_attention(const torch::Tensor& x) {
+  const auto stacked = spatial_->normalise(torch::conv2d(x, spatial_->stacked_weight()));
+  return spatial_->attend(stacked.flatten(2)).view({x.size(0), 1, size_.height, size_.width});
+}
+
+/// Nodes are channels, positions act as channels: y[b, :, c] = W x[b, c, :] is a plain product with B C rows. The
+/// result [B, C, k r] is seen as [B, k r, C] in channels-last memory. [B, C, 1, 1].
+torch::Tensor RgaModule::channel_attention(const torch::Tensor& x) {
+  const auto rows = x.flatten(2).contiguous();  // [B, C, S]
+  const auto product = ops::linear(rows, channel_->stacked_weight().flatten(1));
+  const auto stacked = channel_->normalise(product.transpose(1, 2).unsqueeze(-1));  // [B, k r, C, 1]
+  return channel_->attend(stacked.squeeze(-1)).view({x.size(0), channels_, 1, 1});
+}
+
+torch::Tensor RgaModule::forward(const torch::Tensor& x, torch::Tensor* map) {
+  if (x.dim() != 4 || x.size(1) != channels_ || x.size(2) != size_.height || x.size(3) != size_.width) {
+    throw ShapeError(fmt::format("rga module: features must be [B, {}, {}, {}] float, got {}", channels_, size_.height,
+                                 size_.width, ops::describe(x)));
+  }
+  const auto gate = [&](const torch::Tensor& features, const torch::Tensor& attention) {
+    return features * (options_.start == RgaStart::identity ? attention * 2 : attention);
+  };
+  const auto spatial = [&](const torch::Tensor& features) {
+    auto attention = spatial_attention(features);
+    if (map != nullptr) *map = attention;
+    return attention;
+  };
+  if (!channel_) return gate(x, spatial(x));
+  if (!spatial_) return gate(x, channel_attention(x));
+  switch (options_.order) {
+    case RgaOrder::sc: {
+      const auto y = gate(x, spatial(x));
+      return gate(y, channel_attention(y));
+    }
+    case RgaOrder::cs: {
+      const auto y = gate(x, channel_attention(x));
+      return gate(y, spatial(y));
+    }
+    case RgaOrder::parallel: break;
+  }
+  return gate(gate(x, spatial(x)), channel_attention(x));
+}
+
+void RgaModule::fold_batch_norms() {
+  for (const auto& attention : {spatial_, channel_}) {
+    if (attention && !attention->folded()) attention->fold();
+  }
+}
+
+}  // namespace reid::models
