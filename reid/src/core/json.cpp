@@ -7,6 +7,7 @@
 #include <cctype>
 #include <charconv>
 #include <set>
+#include <unordered_set>
 
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
@@ -36,7 +37,7 @@ class StrictSax {
   bool start_array(std::size_t) { return open(Json::array()); }
   bool end_array() { return close(); }
   bool key(std::string& name) {
-    if (stack_.back()->contains(name)) {
+    if (!keys_.back().insert(name).second) {
       fail(fmt::format("keys must be unique, got '{}' twice", pointer_ + pointer_step(name)));
     }
     key_ = name;
@@ -62,7 +63,8 @@ class StrictSax {
       parent.push_back(std::move(value));
       return &parent.back();
     }
-    return &(parent[key_] = std::move(value));
+    // Not operator[], which searches: `key` has seen to it that the name is new.
+    return &parent.get_ref<Json::object_t&>().emplace_back(key_, std::move(value)).second;
   }
   bool put(Json value) {
     place(std::move(value));
@@ -77,10 +79,12 @@ class StrictSax {
     // ordered_json keeps members in a vector: an element moves when a sibling is added, but its parent is never
     // added to while the element is open, so the pointers on the stack stay good.
     stack_.push_back(place(std::move(value)));
+    keys_.emplace_back();
     return true;
   }
   bool close() {
     stack_.pop_back();
+    keys_.pop_back();
     pointer_.resize(steps_.back());
     steps_.pop_back();
     return true;
@@ -89,6 +93,7 @@ class StrictSax {
   const std::string& source_;
   Json root_;
   std::vector<Json*> stack_;
+  std::vector<std::unordered_set<std::string>> keys_;  ///< of each open object, for files with very many
   std::vector<std::size_t> steps_;
   std::string pointer_;
   std::string key_;
