@@ -27,3 +27,17 @@ if [ ! -d "$output/data" ]; then
 fi
 say "training and comparing"
 "$reid" compare benchmarks/suites/demo.json --output "$output/results"
+
+cat <<EOF
+
+The report is $output/results/report.md (and .html), each run is in $output/results/runs.
+
+Next, with real data:
+  1. Get Market-1501 from its authors and check your copy:
+       $reid datasets check market1501 --root DIR/Market-1501-v15.09.15
+  2. Start from ImageNet weights (9 MB) and compare the same methods on it:
+       ./scripts/get_weights.sh mobilenet_v2
+       $reid compare benchmarks/suites/market1501_mobilenet_v2.json \\
+         --set /data/root=DIR/Market-1501-v15.09.15 --output runs/market1501
+  3. Your own pictures, one folder for each person: docs/datasets.md. Everything else: docs/getting-started.md.
+EOF
