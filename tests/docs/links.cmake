@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every relative link of every page leads to a file, and every file that a page names in code is there.
+#   cmake -DSOURCE=<root> -P links.cmake
+cmake_minimum_required(VERSION 3.24)
+
+file(GLOB pages "${SOURCE}/*.md" "${SOURCE}/docs/*.md" "${SOURCE}/models/*.md" "${SOURCE}/benchmarks/*.md")
+set(errors "")
+set(links 0)
+foreach(page IN LISTS pages)
+  get_filename_component(folder "${page}" DIRECTORY)
+  file(RELATIVE_PATH name "${SOURCE}" "${page}")
+  file(READ "${page}" text)
+  string(REPLACE ";" " " text "${text}")
+  string(REPLACE "[" "(" text "${text}")  # unpaired brackets would join list elements
+  string(REPLACE "]" ")" text "${text}")
+  string(REGEX MATCHALL "\\)\\([^()# \n]+" targets "${text}")
+  foreach(target IN LISTS targets)
+    string(REGEX REPLACE "^\\)\\(" "" target "${target}")
+    math(EXPR links "${links} + 1")
+    if(NOT target MATCHES "^[a-z]+:" AND NOT EXISTS "${folder}/${target}")
+      list(APPEND errors "${name}: link must lead to a file, got ${target}")
+    endif()
+  endforeach()
+  string(REGEX MATCHALL "(benchmarks/suites|examples|scripts|tests/[a-z]+|losses/include|models/include|models/src)/[A-Za-z0-9_/.]+\\.(json|cpp|hpp|sh|txt)" files
+         "${text}")
+  foreach(file IN LISTS files)
+    math(EXPR links "${links} + 1")
+    if(NOT EXISTS "${SOURCE}/${file}")
+      list(APPEND errors "${name}: file must be there, got none: ${file}")
+    endif()
+  endforeach()
+endforeach()
+if(errors)
+  list(JOIN errors "\n" text)
+  message(FATAL_ERROR "${text}")
+endif()
+message(STATUS "${links} links lead somewhere")
