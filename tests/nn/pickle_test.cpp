@@ -185,6 +185,24 @@ TEST_CASE("The hand-made file that the refusals below vary is read", "[nn][pickl
   check_equal(reid::nn::read_weights(scratch.write(pairs)).tensors, {{"w", torch::tensor({-5.0F, -2.0F, 1.0F, 4.0F})}});
 }
 
+TEST_CASE("A state dictionary is found under its usual names, else where there is only one", "[nn][pickle]") {
+  Scratch scratch;
+  const auto names = [&](const std::string& pickle) {
+    std::string result;
+    for (const auto& [name, tensor] : reid::nn::read_weights(scratch.write(legacy(pickle))).tensors) result += name + " ";
+    return result;
+  };
+  const auto entry = [](const std::string& name, const std::string& value) { return text(name) + value; };
+  const auto named = [&](const std::string& name) { return "}(" + text(name) + kPlain + "u"; };
+  CHECK(names("}(" + entry("anything", named("a")) + entry("epoch", "K\x03") + "u") == "a ");
+  CHECK(names("}(" + entry("teacher", named("a")) + entry("model", named("b")) + "u") == "b ");
+  CHECK(names("}(" + entry("model", named("a")) + entry("state_dict", named("b")) + "u") == "b ");
+  CHECK(names("}(" + entry("model", "}(" + entry("state_dict", named("a")) + "u") + "u") == "a ");
+  CHECK(names("}(" + entry("mean", kPlain) + entry("state_dict", named("b")) + "u") == "b ");
+  // The last entry under a name counts, as in Python; what isn't a tensor and needn't be one is left out.
+  CHECK(names("}(" + entry("a", "K\x01") + entry("a", kPlain) + entry("note", "N") + "u") == "a ");
+}
+
 TEST_CASE("Damaged pickles and tensors that leave their storage are refused", "[nn][pickle]") {
   Scratch scratch;
   const std::string zero("K\0", 2), one = "K\x01", huge("\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", 10);
