@@ -5,10 +5,9 @@
 //   build/release/bin/reid datasets make market1501 --output drawn --identities 8 --seed 1
 //   build/release/examples/01_extract_embeddings drawn/query osnet_x0_25 features.npy [weights.pth]
 //
-// Expected output (numbers of pictures depend on the folder; without weights the features are those of the network's
-// random start):
-//   osnet_x0_25: 0.20 M parameters, input 256x128, feature after BN neck
-//   42 pictures -> features [42, 512], written to features.npy
+// Expected output (N pictures; without weights the features are those of the network's random start):
+//   osnet_x0_25: 0.20 M parameters, input 256x128, feature before BN neck
+//   N pictures -> features [N, 512], written to features.npy
 #include <cstdio>
 #include <exception>
 #include <filesystem>

@@ -5,8 +5,8 @@
 //   build/release/bin/reid datasets make market1501 --output drawn --identities 16 --seed 1
 //   build/release/examples/02_train_baseline drawn run [EPOCHS]
 //
-// Expected output (figures depend on data and epochs; those of the drawn set are far above chance):
-//   rank-1 71.43 %, mAP 55.02 % under market1501 (28 queries, 95 % interval of rank-1 53.57 to 85.71 %)
+// Expected output (R, M, Q, A and B depend on data and epochs; on the drawn set M is far above chance):
+//   rank-1 R %, mAP M % under market1501 (Q queries, 95 % interval of rank-1 A to B %)
 //   weights: run/model.safetensors
 #include <cstdio>
 #include <string>

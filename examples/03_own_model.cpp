@@ -6,9 +6,9 @@
 //   build/release/bin/reid datasets make market1501 --output drawn --identities 16 --seed 1
 //   build/release/examples/03_own_model drawn run
 //
-// Expected output (figures depend on the data):
+// Expected output (R and M depend on the data):
 //   /model/widht: unknown key; did you mean 'width'?
-//   tiny_net: rank-1 42.86 %, mAP 30.11 %
+//   tiny_net: rank-1 R %, mAP M %
 #include <torch/torch.h>
 
 #include <cstdio>
