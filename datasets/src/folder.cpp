@@ -101,6 +101,7 @@ class Folder final : public LayoutReader {
   std::vector<std::string> protocols() const override { return {"generic", "generic_camera"}; }
 
   std::vector<data::DocumentedCount> count(const fs::path& root, Scan& scan) const override {
+    if (root.empty()) return {};
     const data::DataSet set = load(root, {}, "", scan);
     const auto size = [](const std::vector<Sample>& list) { return static_cast<int64_t>(list.size()); };
     const data::EvaluationSplit& split = set.splits.at(0);

@@ -25,6 +25,7 @@ void Scan::report(const std::string& kind, const std::string& path, const std::s
 data::DataSet LayoutReader::read(const fs::path& root, const data::Parts& parts,
                                  const std::string& protocol) const {
   Scan scan;
+  REID_CHECK(!root.empty(), DatasetError, "data set root: path must be a folder, got an empty path");
   data::DataSet set = load(root, parts, protocol, scan);
   set.skipped_files = scan.skipped;
   return set;
@@ -53,6 +54,7 @@ std::string LayoutReader::choose_protocol(const std::string& name, const std::st
 
 Located locate(const fs::path& root, const std::vector<std::string>& children,
                const std::vector<std::string>& official) {
+  if (root.empty()) return {"/dev/null", {}};  // nothing is below it: the documented counts alone
   std::error_code ignored;
   if (!fs::is_directory(root, ignored)) {
     throw DatasetError(fmt::format("{}: data set root must be a folder, got {}", root.string(),

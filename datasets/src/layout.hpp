@@ -62,6 +62,7 @@ struct Located {
 };
 
 /// `root` itself if it holds any of `children`, else `root/<official>` for the first official name that does.
+/// An empty root gives a folder in which nothing is.
 /// @throws DatasetError naming the root, the children looked for and the official names.
 Located locate(const std::filesystem::path& root, const std::vector<std::string>& children,
                const std::vector<std::string>& official);

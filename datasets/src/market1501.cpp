@@ -79,11 +79,11 @@ class Market1501 final : public LayoutReader {
         {"gallery images without junk", 15913, size(test) - junk, "torchreid's data set page"},
         {"cameras", 6, count_cameras(train), table}};
     std::error_code ignored;
-    if (fs::exists(found.folder / "gt_bbox", ignored)) {
+    if (root.empty() || fs::exists(found.folder / "gt_bbox", ignored)) {
       const auto boxes = read_part(found.folder / "gt_bbox", market_parser(6), kPattern, scan);
       counts.push_back({"gt_bbox images", 25259, size(boxes), readme});
     }
-    if (fs::exists(found.folder / "images", ignored)) {
+    if (root.empty() || fs::exists(found.folder / "images", ignored)) {
       counts.push_back({"extra distractors", 500000, size(distractors(found.folder, scan)),
                         "page of the 500k distractors"});
     }

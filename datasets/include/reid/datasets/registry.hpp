@@ -14,6 +14,7 @@
 /// - Identities and cameras are the set's own numbers; junk (-1) and distractors (0) stay in the gallery.
 /// - Files that are no pictures by their extension (`Thumbs.db`), and hidden files, are skipped and counted.
 /// - A picture whose name doesn't fit the set's pattern is a DatasetError naming the file and the pattern.
+/// - `counts("")` gives the documented numbers alone, the actual ones 0.
 /// - A part that isn't asked for may be missing or empty; one that is asked for may not.
 namespace reid::datasets {
 

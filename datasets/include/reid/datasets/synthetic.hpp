@@ -65,6 +65,9 @@ struct SyntheticOptions {
   void validate_for(SyntheticKind kind) const;
 };
 
+/// Options that suit a layout: 15 cameras for msmt17, 2 for cuhk03, 12 for ltcc, ...
+SyntheticOptions synthetic_defaults(SyntheticKind kind);
+
 /// What was written.
 struct SyntheticResult {
   int64_t pictures = 0;
