@@ -110,23 +110,30 @@ void fold_batch_norm(torch::nn::Module& owner, const char* bn_name, torch::nn::C
   bn = nullptr;
 }
 
+namespace {
+
+/// Calls `visit` with every convolution of a module, itself included.
+template <class Visit>
+void each_convolution(torch::nn::Module& module, const Visit& visit) {
+  if (auto* conv = module.as<torch::nn::Conv2d>()) visit(*conv);
+  for (const auto& child : module.children()) each_convolution(*child, visit);
+}
+
+}  // namespace
+
 void init_convolutions(torch::nn::Module& module) {
   const torch::NoGradGuard no_grad;
-  for (const auto& child : module.modules()) {
-    if (auto* conv = child->as<torch::nn::Conv2d>()) {
-      torch::nn::init::kaiming_normal_(conv->weight, 0, torch::kFanOut, torch::kReLU);
-      if (conv->bias.defined()) conv->bias.zero_();
-    }
-  }
+  each_convolution(module, [](torch::nn::Conv2dImpl& conv) {
+    torch::nn::init::kaiming_normal_(conv.weight, 0, torch::kFanOut, torch::kReLU);
+    if (conv.bias.defined()) conv.bias.zero_();
+  });
 }
 
 void use_channels_last(torch::nn::Module& module) {
   const torch::NoGradGuard no_grad;
-  for (const auto& child : module.modules()) {
-    if (auto* conv = child->as<torch::nn::Conv2d>()) {
-      conv->weight.set_data(conv->weight.contiguous(torch::MemoryFormat::ChannelsLast));
-    }
-  }
+  each_convolution(module, [](torch::nn::Conv2dImpl& conv) {
+    conv.weight.set_data(conv.weight.contiguous(torch::MemoryFormat::ChannelsLast));
+  });
 }
 
 }  // namespace reid::nn

@@ -104,7 +104,7 @@ class ConvBnAct : public torch::nn::Module {
 };
 
 /// He's initialisation of every convolution below `module`, N(0, 2 / (k k out)), as torchvision's ResNets begin.
-/// Biases 0; normalisations gamma 1, beta 0.
+/// Biases 0; all else is left as it is.
 void init_convolutions(torch::nn::Module& module);
 
 /// Puts the weights of all convolutions into channels-last memory; inputs then follow by themselves. Values, names and

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Against the authors' networks: same weights by formula, same pictures; features from fixtures made by
+// tests/reference/models.py.
+#include <torch/torch.h>
+
+#include "reid/models/registry.hpp"
+#include "reid/models/rga.hpp"
+#include "support/catch.hpp"
+#include "support/formula_weights.hpp"
+
+using namespace reid;
+
+namespace {
+
+constexpr double kFloatTolerance = 1e-5;
+constexpr double kDoubleTolerance = 1e-10;
+constexpr double kFixtureTolerance = 2e-9;  // networks' fixtures hold ten digits
+
+test::Fixture fixture(const std::string& name) {
+  return test::read_fixture(REID_FIXTURES "/models/" + name + ".json");
+}
+
+/// Training pass with momentum 1, then an evaluation pass, against the fixture's tensors, which the authors' code
+/// computed in double from the same float32 weights. Batch statistics of few pictures amplify rounding, so that the
+/// training pass has five times the tolerance, and what follows a batch norm over 2 or 8 vectors ten times.
+void check_network(const std::string& file, Json part, torch::ScalarType type = torch::kFloat32) {
+  CAPTURE(file, part.dump(), torch::toString(type));
+  const double tolerance = type == torch::kFloat64 ? kFixtureTolerance : kFloatTolerance;
+  const bool over_vectors = file.rfind("osnet", 0) == 0;
+  const auto expected = fixture(file);
+  const auto n = expected.settings.at("n").get<int64_t>();
+  const auto height = expected.settings.at("height").get<int64_t>();
+  const auto width = expected.settings.at("width").get<int64_t>();
+  part["preprocess"] = {{"height", height}, {"width", width}};
+  auto model = nn::make_model(models::registry(), part);
+  test::fill_by_formula(*model);
+  model->to(type);
+  test::set_momentum_one(*model);
+  const torch::NoGradGuard no_grad;
+  for (const std::string mode : {"train", "eval"}) {
+    CAPTURE(mode);
+    model->train(mode == "train");
+    const auto images = mode == "train" ? test::formula_images("train", n, height, width)
+                                        : test::formula_images("test", 2, height, width);
+    const auto output = model->encode_image(images.to(type), nn::want_neck);
+    REQUIRE(test::relative_error(output.embedding.narrow(0, 0, 2), expected.tensors.at(mode + ".embedding")) <
+            tolerance * (over_vectors ? 10 : mode == "train" ? 5 : 1));
+    if (mode == "eval" && expected.tensors.count("eval.neck") != 0) {
+      REQUIRE(test::relative_error(output.neck, expected.tensors.at("eval.neck")) < 10 * tolerance);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ResNets equal torchvision's", "[models][parity]") {
+  check_network("resnet18", {{"name", "resnet18"}});
+  check_network("resnet34", {{"name", "resnet34"}, {"last_stride", 2}});
+  check_network("resnet50", {{"name", "resnet50"}});
+  check_network("resnet50", {{"name", "resnet50"}}, torch::kFloat64);
+  check_network("resnet101", {{"name", "resnet101"}, {"last_stride", 2}});
+}
+
+TEST_CASE("IBN-a equals torchreid's resnet50_ibn_a", "[models][parity]") {
+  check_network("resnet50_ibn_a", {{"name", "resnet50"}, {"last_stride", 2}, {"ibn", "a"}});
+}
+
+TEST_CASE("The stem without ReLU and with 2x2 pooling equals TransReID's ResNet", "[models][parity]") {
+  check_network("resnet50_transreid", {{"name", "resnet50"}, {"stem_relu", false}, {"stem_pool", "transreid"}});
+}
+
+TEST_CASE("MobileNetV2 equals torchvision's", "[models][parity]") {
+  check_network("mobilenet_v2", {{"name", "mobilenet_v2"}, {"last_stride", 2}});
+}
+
+TEST_CASE("OSNet equals torchreid's", "[models][parity]") {
+  for (const auto* name : {"osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"}) {
+    check_network(name, {{"name", name}});
+    check_network(name, {{"name", name}}, torch::kFloat64);
+  }
+}
+
+TEST_CASE("RGA networks equal the official code's, factored and dense", "[models][parity]") {
+  for (const auto* name : {"rga_s", "rga_c", "rga_sc"}) {
+    check_network(name, {{"name", name}, {"relation", "factored"}});
+  }
+  check_network("rga_sc", {{"name", "rga_sc"}, {"relation", "dense"}});
+  check_network("rga_sc", {{"name", "rga_sc"}});
+  check_network("rga_sc", {{"name", "rga_sc"}}, torch::kFloat64);
+}
+
+TEST_CASE("RGA modules give the official outputs and gradients", "[models][parity]") {
+  for (const std::string kind : {"s", "c", "sc"}) {
+    const auto expected = fixture("rga_module_" + kind);
+    for (const auto path : {ops::RelationPath::factored, ops::RelationPath::dense}) {
+      for (const auto type : {torch::kFloat64, torch::kFloat32}) {
+        for (const auto format : {torch::MemoryFormat::Contiguous, torch::MemoryFormat::ChannelsLast}) {
+          CAPTURE(kind, enum_name(path), torch::toString(type), static_cast<int>(format));
+          const double tolerance = type == torch::kFloat64 ? kDoubleTolerance : kFloatTolerance;
+          models::RgaModuleOptions options;
+          options.spatial = kind != "c";
+          options.channel = kind != "s";
+          options.relation = path;
+          options.channel_ratio = options.spatial_ratio = 4;
+          options.head_ratio = 2;
+          const auto channels = expected.settings.at("channels").get<int64_t>();
+          const auto height = expected.settings.at("height").get<int64_t>();
+          const auto width = expected.settings.at("width").get<int64_t>();
+          models::RgaModule module(channels, {height, width}, options);
+          module.to(torch::kFloat64);
+          test::fill_by_formula(module);
+          test::set_momentum_one(module);
+          module.to(type);
+          auto x = (2 * test::formula_uniform("x", {2, channels, height, width}) - 0.5)
+                       .to(type)
+                       .contiguous(format)
+                       .requires_grad_();
+          const auto weight = (2 * test::formula_uniform("weight of the sum", x.sizes().vec()) - 1).to(type);
+          const auto y = module.forward(x);
+          REQUIRE(test::relative_error(y, expected.tensors.at("output")) < tolerance);
+          (y * weight).sum().backward();
+          // In float32 the batch norms of this small map amplify: gradients to ten times the tolerance.
+          const double looser = type == torch::kFloat64 ? tolerance : 10 * tolerance;
+          REQUIRE(test::relative_error(x.grad(), expected.tensors.at("gradient of x")) < looser);
+          std::size_t compared = 1;
+          double largest = 0;
+          for (const auto& [name, tensor] : expected.tensors) {
+            if (name.rfind("gradient of ", 0) == 0) largest = std::max(largest, tensor.abs().max().item<double>());
+          }
+          for (const auto& parameter : module.named_parameters()) {
+            CAPTURE(parameter.key());
+            const auto& reference = expected.tensors.at("gradient of " + parameter.key());
+            const auto error = (parameter.value().grad().to(torch::kFloat64) - reference).abs().max().item<double>();
+            REQUIRE(error < looser * std::max(reference.abs().max().item<double>(), 1e-3 * largest));
+            ++compared;
+          }
+          REQUIRE(compared + 2 == expected.tensors.size());
+          module.eval();
+          const torch::NoGradGuard no_grad;
+          REQUIRE(test::relative_error(module.forward(x), expected.tensors.at("eval output")) < looser);
+        }
+      }
+    }
+  }
+}
