@@ -239,8 +239,9 @@ void write_safetensors(const std::filesystem::path& path, const StateDict& tenso
     REID_CHECK(name != kMetadata, InputError, where + " must have another name, got the one of the metadata");
     REID_CHECK(tensor.defined() && tensor.layout() == torch::kStrided, InputError,
                where + " must be dense, got " + (tensor.defined() ? "a sparse one" : "an undefined one"));
-    const auto type = std::find_if(kTypes.begin(), kTypes.end(),
-                                   [&](const TypeName& entry) { return entry.type == tensor.scalar_type(); });
+    const auto type = std::find_if(kTypes.begin(), kTypes.end(), [kind = tensor.scalar_type()](const TypeName& entry) {
+      return entry.type == kind;
+    });
     REID_CHECK(type != kTypes.end(), InputError,
                fmt::format("{} must be of type {}, got {}", where, known_types(), c10::toString(tensor.scalar_type())));
     items.push_back({&name, tensor.detach(), type->name});

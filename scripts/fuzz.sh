@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Usage: scripts/fuzz.sh [SECONDS [TARGET...]]
+#
+# Builds the libFuzzer targets (clang, address and undefined-behaviour sanitizers) and runs each for SECONDS (300), one after
+# the other: weights npy json lists picture. Corpora grow in build/fuzz/corpus; an input that breaks a reader is written to
+# build/fuzz/found and the status is 1: add it to tests/fuzz/found/<target>/, where the ordinary tests replay it.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+case "${1:-}" in -h | --help) usage; exit 0 ;; esac
+seconds=${1:-300}
+[[ "$seconds" =~ ^[1-9][0-9]*$ ]] || die "seconds must be a positive number, got '$seconds'"
+targets=("${@:2}")
+[ ${#targets[@]} -gt 0 ] || targets=(weights npy json lists picture)
+command -v clang++ >/dev/null || die "clang++ must be installed (Debian: clang), got none"
+
+build=$root/build/fuzz
+configure_and_build fuzz fuzzers
+programs=$build/tests/fuzz
+"$programs/fuzz_seeds" "$build/seeds"
+status=0
+for target in "${targets[@]}"; do
+  [ -x "$programs/fuzz_$target" ] || die "target must be one of weights npy json lists picture, got '$target'"
+  mkdir -p "$build/corpus/$target" "$build/found/$target"
+  corpora=("$build/corpus/$target" "$build/seeds/$target")
+  if [ -d "$root/tests/fuzz/found/$target" ]; then corpora+=("$root/tests/fuzz/found/$target"); fi
+  say "$target for $seconds s"
+  TMPDIR=$([ -d /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}") \
+    "$programs/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -max_len=16384 -print_final_stats=1 \
+    -verbosity=1 -artifact_prefix="$build/found/$target/" "${corpora[@]}" 2>"$build/$target.log" || status=1
+  grep -E '^(Done|stat::|SUMMARY|==[0-9]+== ?ERROR)' "$build/$target.log" || true
+done
+exit $status

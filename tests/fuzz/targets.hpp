@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+/// One function for each reader of foreign bytes. It returns if the bytes were read or refused as the reader promises (its
+/// own error class, a sentence that names the source), and throws Broken, or whatever the reader let out, if not.
+namespace reid::fuzz {
+
+class Broken : public std::logic_error {
+  using std::logic_error::logic_error;
+};
+
+void weights(std::string_view bytes);  ///< .pth, .pt, .safetensors
+void npy(std::string_view bytes);
+void json(std::string_view bytes);     ///< configurations and --set
+void lists(std::string_view bytes);    ///< MSMT17's lists, names of pictures
+void picture(std::string_view bytes);  ///< headers, EXIF and all decoders
+
+/// A folder of this process for readers that want a path, in TMPDIR; removed at the end.
+std::string scratch_folder();
+
+void require(bool condition, const char* what);
+/// What a user would see: one line that begins with the source.
+void require_sentence(const std::string& message, const std::string& source);
+
+}  // namespace reid::fuzz
