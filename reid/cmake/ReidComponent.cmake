@@ -48,6 +48,21 @@ function(reid_add_component name)
   set_property(GLOBAL APPEND PROPERTY REID_INCLUDE_DIRS ${CMAKE_CURRENT_SOURCE_DIR}/include)
 endfunction()
 
+# reid_write_umbrella() writes <reid/reid.hpp>, which includes every public header of the rooms made so far.
+function(reid_write_umbrella)
+  get_property(dirs GLOBAL PROPERTY REID_INCLUDE_DIRS)
+  list(REMOVE_DUPLICATES dirs)
+  set(headers "")
+  foreach(dir IN LISTS dirs)
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS RELATIVE "${dir}" "${dir}/*.hpp")
+    list(APPEND headers ${found})
+  endforeach()
+  list(SORT headers)
+  list(TRANSFORM headers REPLACE "(.+)" "#include \"\\1\"")
+  list(JOIN headers "\n" REID_INCLUDES)
+  configure_file("${PROJECT_SOURCE_DIR}/reid/cmake/reid.hpp.in" "${PROJECT_BINARY_DIR}/generated/reid/reid.hpp" @ONLY)
+endfunction()
+
 # reid_generate_builtins(room interface_header registry_type names...) writes builtin_<room>.cpp, which declares and calls
 # register_<name>(registry_type&) for every name of the sorted list: a missing function is a link error.
 function(reid_generate_builtins room header registry_type)
