@@ -64,7 +64,7 @@ void look_at(Picture& picture) {
     const MappedFile file{fs::path(picture.path)};
     picture.size = static_cast<int64_t>(file.size());
     picture.print = fingerprint(file.view());
-    decode_image(file.view(), picture.path);
+    decode_image_bytes(file.view(), picture.path);
   } catch (const Error& error) {
     picture.kind = "corrupt";
     picture.message = error.what();
