@@ -60,6 +60,8 @@ std::optional<Directory> read_directory(std::string_view bytes) {
     if (tag != 256 && tag != 257 && tag != 274) continue;
     if ((type != 3 && type != 4) || reader.number(entry + 4, 4) != 1) return std::nullopt;
     const uint64_t value = reader.number(entry + 8, type == 3 ? 2 : 4);
+    // Twice: decoders take the first or the last, and the size that is checked must be the one that is decoded.
+    if ((tag == 256 && directory.width != 0) || (tag == 257 && directory.height != 0)) return std::nullopt;
     (tag == 256 ? directory.width : tag == 257 ? directory.height : directory.orientation) = value;
   }
   return directory;

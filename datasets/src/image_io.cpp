@@ -131,6 +131,9 @@ torch::Tensor detail::decode_by_opencv(std::string_view bytes, const PictureHead
   if (picture.depth() != CV_8U && picture.depth() != CV_16U) {
     refuse(name, "of 1 to 16 bits a channel", fmt::format("a {} of another kind of numbers", kind));
   }
+  if (int64_t{picture.rows} * picture.cols != header.width * header.height) {
+    refuse(name, "of the size that its header says", fmt::format("{} x {} pixels", picture.cols, picture.rows));
+  }
   torch::Tensor pixels = torch::empty({picture.rows, picture.cols, 3}, torch::kUInt8);
   if (picture.depth() == CV_8U) {
     copy_rgb<uint8_t>(picture, pixels.data_ptr<uint8_t>());
