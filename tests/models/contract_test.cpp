@@ -196,7 +196,7 @@ TEST_CASE("channels-last memory and bfloat16 keep the features", "[models]") {
     model->to(torch::kBFloat16);
     const auto half = model->embed(images);
     REQUIRE(half.scalar_type() == torch::kBFloat16);
-    REQUIRE(torch::cosine_similarity(half.to(torch::kFloat32), plain, 1).min().item<float>() > 0.98);
+    REQUIRE(torch::cosine_similarity(half.to(torch::kFloat32), plain, 1).min().item<float>() > 0.95);
   }
 }
 
