@@ -3,17 +3,59 @@
 
 #include <torch/types.h>
 
-#include "reid/core/options.hpp"
+#include <cstdint>
 
+#include "reid/core/options.hpp"
+#include "reid/ops/matmul.hpp"
+
+/// The only distance of the library: losses, evaluation, re-ranking and search all call it.
 namespace reid::ops {
 
+/// How far two features x and y are from each other (small = near).
+///   cosine     1 - <x,y> / (|x| |y|), in [0, 2] up to rounding; a zero vector is at distance 1 from everything
+///   euclidean  |x - y|^2: *squared*, of the features as given; computed as |x|^2 + |y|^2 - 2<x,y>, not below 0
 enum class Metric { cosine, euclidean };
 
-/// Distances [N, M] of the rows of x [N, D] and y [M, D]:
-///   cosine     1 - <x,y> / (|x| |y|)
-///   euclidean  |x - y|^2, computed as |x|^2 + |y|^2 - 2<x,y>, not below 0
-/// Differentiable.
-torch::Tensor pairwise_distance(const torch::Tensor& x, const torch::Tensor& y, Metric metric);
+/// Distances [N, M] of the rows of x [N, D] and y [M, D].
+/// Reference: torchreid's `compute_distance_matrix` (its "euclidean" is squared too).
+/// Differs from it: cosine of a zero vector is 1, not NaN; not below 0.
+/// @param x, y     float32 or float64; float16 and bfloat16 are widened, and products accumulate in float32 whatever
+///                 autocast says. Any strides; N, M may be 0.
+/// @return         [N, M] float32 (float64 for float64 inputs).
+/// @throws ShapeError if a rank, a type, the devices or D don't fit.
+/// Cost: 2 N M D flop, no temporary of the size of the result on the CPU. Differentiable: once, with the exact gradient of the formula,
+/// 2 (x - y) for euclidean (no square root anywhere, finite at x = y). Deterministic: yes; on the CPU an entry is the
+/// same to the bit whatever the number of threads. Devices: cpu, cuda.
+torch::Tensor pairwise_distance(const torch::Tensor& x, const torch::Tensor& y, Metric metric,
+                                Product product = Product::automatic);
+
+/// The same distances in pieces, for matrices too large to hold, CPU and float32 only. Rows are prepared once (unit
+/// rows for cosine, squared norms for euclidean), then any range of x's rows is asked for.
+///
+/// Products are made on a fixed grid of `kRows` x `kColumns` pairs, each by one thread, so an entry doesn't depend on
+/// the ranges asked for (if they begin at multiples of `kRows`), on the number of threads or on the matrix being
+/// whole: `pairwise_distance` gives the same bits.
+class DistanceRows {
+ public:
+  static constexpr int64_t kRows = 256;
+  static constexpr int64_t kColumns = 512;
+
+  /// @param x [N, D], y [M, D] float32 on the CPU. @throws ShapeError as `pairwise_distance`.
+  DistanceRows(const torch::Tensor& x, const torch::Tensor& y, Metric metric, Product product = Product::automatic);
+
+  /// Distances of x's rows [begin, end) to every row of y: `out` takes (end - begin) * M values, row by row.
+  /// `begin` must be a multiple of kRows. In parallel over the grid.
+  void compute(int64_t begin, int64_t end, float* out) const;
+
+  int64_t rows() const { return x_.size(0); }
+  int64_t columns() const { return y_.size(0); }
+  Product product() const { return product_; }
+
+ private:
+  torch::Tensor x_, y_, x_norms_, y_norms_;
+  Metric metric_;
+  Product product_;
+};
 
 }  // namespace reid::ops
 

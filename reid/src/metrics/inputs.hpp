@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "reid/metrics/evaluate.hpp"
+
+namespace reid::metrics {
+
+/// Checked inputs of one evaluation, junk dropped, queries pooled.
+struct Inputs {
+  torch::Tensor query, gallery;  // [Q, D], [G, D] float32, contiguous, on the CPU
+  std::vector<int64_t> query_ids, gallery_ids, query_cameras, gallery_cameras, query_clothes, gallery_clothes;
+  std::vector<int64_t> gallery_rows;  // of what is left, in the gallery as given
+  int64_t query_images = 0;           // rows that were pooled to queries
+  /// Gallery indices of each identity, ascending.
+  std::unordered_map<int64_t, std::vector<int32_t>> by_id;
+};
+
+Inputs check_inputs(const FeatureSet& query, const FeatureSet& gallery, const Protocol& protocol, ops::Metric metric);
+
+/// Labels [N] as numbers. @throws InputError naming `where`.
+std::vector<int64_t> labels(const torch::Tensor& tensor, int64_t rows, const std::string& where, const char* name);
+
+/// @throws InputError naming source and row unless every value is finite and no distance can overflow (or, under
+/// cosine, vanish).
+void check_values(const torch::Tensor& features, ops::Metric metric, const std::string& source);
+
+}  // namespace reid::metrics

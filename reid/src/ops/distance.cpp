@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/ops/distance.hpp"
+
+#include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "reid/core/error.hpp"
+#include "reid/ops/check.hpp"
+
+namespace reid::ops {
+namespace {
+
+using torch::Tensor;
+
+/// |x|^2 of n values in float64, eight sums side by side.
+template <class T>
+double sum_of_squares(const T* x, int64_t n) {
+  double sums[8] = {};
+  int64_t k = 0;
+  for (; k + 8 <= n; k += 8) {
+    for (int64_t s = 0; s < 8; ++s) sums[s] += static_cast<double>(x[k + s]) * static_cast<double>(x[k + s]);
+  }
+  for (; k < n; ++k) sums[0] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/// Unit rows and norms of x [N, D]; a zero row stays zero. Norms accumulate in float64.
+template <class T>
+void unit_rows(const Tensor& x, Tensor& unit, Tensor& norms) {
+  const int64_t n = x.size(0), d = x.size(1);
+  unit = at::empty_like(x);
+  norms = at::empty({n}, x.options());
+  const T* from = x.const_data_ptr<T>();
+  T* to = unit.mutable_data_ptr<T>();
+  T* norm = norms.mutable_data_ptr<T>();
+  at::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double length = std::sqrt(sum_of_squares(from + i * d, d));
+      const double scale = length > 0 ? 1.0 / length : 0.0;
+      for (int64_t k = 0; k < d; ++k) to[i * d + k] = static_cast<T>(static_cast<double>(from[i * d + k]) * scale);
+      norm[i] = static_cast<T>(length);
+    }
+  });
+}
+
+template <class T>
+Tensor squared_norms(const Tensor& x) {
+  const int64_t n = x.size(0), d = x.size(1);
+  Tensor norms = at::empty({n}, x.options());
+  const T* from = x.const_data_ptr<T>();
+  T* norm = norms.mutable_data_ptr<T>();
+  at::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) norm[i] = static_cast<T>(sum_of_squares(from + i * d, d));
+  });
+  return norms;
+}
+
+/// Rows made ready for products: unit rows (cosine), or rows and squared norms (euclidean).
+template <class T>
+void prepare(const Tensor& x, Metric metric, Tensor& rows, Tensor& norms) {
+  rows = x.contiguous();
+  if (metric == Metric::cosine) {
+    Tensor unit;
+    unit_rows<T>(rows, unit, norms);
+    rows = unit;
+  } else {
+    norms = squared_norms<T>(rows);
+  }
+}
+
+/// Distances of prepared rows [begin, end) of x to all of y, on the fixed grid. `begin` is on the grid.
+template <class T>
+void distance_rows(const Tensor& x, const Tensor& x_norms, const Tensor& y, const Tensor& y_norms, Metric metric,
+                   Product product, int64_t begin, int64_t end, T* out) {
+  const int64_t columns = y.size(0);
+  if (end <= begin || columns == 0) return;
+  const int64_t row_blocks = (end - begin + DistanceRows::kRows - 1) / DistanceRows::kRows;
+  const int64_t column_blocks = (columns + DistanceRows::kColumns - 1) / DistanceRows::kColumns;
+  const T* x_norm = x_norms.const_data_ptr<T>();
+  const T* y_norm = y_norms.const_data_ptr<T>();
+  const int64_t blocks = row_blocks * column_blocks;
+  // At least two tasks, so that a single block, too, is inside the parallel region and its product uses one thread.
+  at::parallel_for(0, std::max<int64_t>(blocks, 2), 1, [&](int64_t first, int64_t last) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    for (int64_t block = first; block < std::min(last, blocks); ++block) {
+      // Row blocks run fastest: one block of y serves them all while it is in the cache.
+      const int64_t row = begin + block % row_blocks * DistanceRows::kRows;
+      const int64_t column = block / row_blocks * DistanceRows::kColumns;
+      const int64_t n = std::min(DistanceRows::kRows, end - row), m = std::min(DistanceRows::kColumns, columns - column);
+      const Tensor dot = matmul(x.narrow(0, row, n), y.narrow(0, column, m), true, product).contiguous();
+      const T* from = dot.const_data_ptr<T>();
+      for (int64_t i = 0; i < n; ++i) {
+        T* to = out + (row - begin + i) * columns + column;
+        const T* line = from + i * m;
+        if (metric == Metric::cosine) {
+          for (int64_t j = 0; j < m; ++j) to[j] = T(1) - line[j];
+        } else {
+          const T own = x_norm[row + i];
+          for (int64_t j = 0; j < m; ++j) to[j] = std::max(own + y_norm[column + j] - T(2) * line[j], T(0));
+        }
+      }
+    }
+  });
+}
+
+/// One choice for the whole grid, edges included, made for a full block on one thread.
+Product resolve(const Tensor& x, const Tensor& y, Product product) {
+  if (product != Product::automatic) return product;
+  if (x.scalar_type() != torch::kFloat32 || x.size(0) == 0 || y.size(0) == 0) return Product::aten;
+  Product chosen = Product::aten;
+  at::parallel_for(0, 2, 1, [&](int64_t first, int64_t) {
+    if (first != 0) return;
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    chosen = choose_product(x.narrow(0, 0, std::min(DistanceRows::kRows, x.size(0))),
+                            y.narrow(0, 0, std::min(DistanceRows::kColumns, y.size(0))), true);
+  });
+  return chosen;
+}
+
+template <class T>
+Tensor distance_on_cpu(const Tensor& x, const Tensor& y, Metric metric, Product product) {
+  Tensor x_rows, x_norms, y_rows, y_norms;
+  prepare<T>(x, metric, x_rows, x_norms);
+  if (x.is_same(y)) {
+    y_rows = x_rows;
+    y_norms = x_norms;
+  } else {
+    prepare<T>(y, metric, y_rows, y_norms);
+  }
+  Tensor out = at::empty({x.size(0), y.size(0)}, x.options());
+  distance_rows<T>(x_rows, x_norms, y_rows, y_norms, metric, resolve(x_rows, y_rows, product), 0, x.size(0),
+                   out.mutable_data_ptr<T>());
+  return out;
+}
+
+/// x / |x| by rows, zero rows as they are, and the norms [N, 1].
+std::pair<Tensor, Tensor> unit_rows_anywhere(const Tensor& x) {
+  const Tensor norms = at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, true);
+  return {x / norms.masked_fill(norms == 0, 1), norms};
+}
+
+Tensor distance_anywhere(const Tensor& x, const Tensor& y, Metric metric) {
+  if (metric == Metric::cosine) {
+    return 1 - matmul(unit_rows_anywhere(x).first, unit_rows_anywhere(y).first, true, Product::aten);
+  }
+  return at::addmm(x.square().sum(1, true) + y.square().sum(1).unsqueeze(0), x, y.t(), 1, -2).clamp_min_(0);
+}
+
+Tensor forward_distance(const Tensor& x, const Tensor& y, Metric metric, Product product) {
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  if (!x.device().is_cpu()) return distance_anywhere(x, y, metric);
+  return x.scalar_type() == torch::kFloat64 ? distance_on_cpu<double>(x, y, metric, product)
+                                            : distance_on_cpu<float>(x, y, metric, product);
+}
+
+/// Gradient for x [N, D] of g [N, M] against y [M, D].
+Tensor gradient_of(const Tensor& x, const Tensor& y, const Tensor& g, Metric metric, Product product) {
+  if (metric == Metric::euclidean) return 2 * (g.sum(1, true) * x - matmul(g, y, false, product));
+  const auto [unit, norms] = unit_rows_anywhere(x);
+  const Tensor inner = -matmul(g, unit_rows_anywhere(y).first, false, product);  // of the unit row
+  const Tensor tangent = (inner - (inner * unit).sum(1, true) * unit) / norms;
+  return tangent.masked_fill(norms == 0, 0);
+}
+
+class DistanceFunction : public torch::autograd::Function<DistanceFunction> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& y, int64_t metric,
+                        int64_t product) {
+    context->save_for_backward({x, y});
+    context->saved_data["metric"] = metric;
+    context->saved_data["product"] = product;
+    return forward_distance(x, y, static_cast<Metric>(metric), static_cast<Product>(product));
+  }
+
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
+                                               torch::autograd::tensor_list gradients) {
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    const auto saved = context->get_saved_variables();
+    const auto metric = static_cast<Metric>(context->saved_data["metric"].toInt());
+    const auto product = static_cast<Product>(context->saved_data["product"].toInt());
+    const Tensor& g = gradients[0];
+    Tensor x_gradient, y_gradient;
+    if (context->needs_input_grad(0)) x_gradient = gradient_of(saved[0], saved[1], g, metric, product);
+    if (context->needs_input_grad(1)) y_gradient = gradient_of(saved[1], saved[0], g.t(), metric, product);
+    return {x_gradient, y_gradient, Tensor(), Tensor()};
+  }
+};
+
+Tensor widened(const Tensor& x) {
+  return x.scalar_type() == torch::kFloat16 || x.scalar_type() == torch::kBFloat16 ? x.to(torch::kFloat32) : x;
+}
+
+void check_rows(const Tensor& x, const Tensor& y, const char* where) {
+  check_rank(x, where, "x", 2, "[N, D] float");
+  check_rank(y, where, "y", 2, "[M, D] float");
+  if (y.size(1) != x.size(1) || x.device() != y.device() ||
+      widened(x.narrow(0, 0, 0)).scalar_type() != widened(y.narrow(0, 0, 0)).scalar_type()) {
+    throw ShapeError(fmt::format("{}: y must be [M, {}] of the same type and device as {}, got {}", where, x.size(1),
+                                 describe(x), describe(y)));
+  }
+}
+
+}  // namespace
+
+Tensor pairwise_distance(const Tensor& x, const Tensor& y, Metric metric, Product product) {
+  check_rows(x, y, "pairwise_distance");
+  const Tensor wide_x = widened(x), wide_y = x.is_same(y) ? wide_x : widened(y);
+  if (at::GradMode::is_enabled() && (wide_x.requires_grad() || wide_y.requires_grad())) {
+    return DistanceFunction::apply(wide_x, wide_y, static_cast<int64_t>(metric), static_cast<int64_t>(product));
+  }
+  return forward_distance(wide_x, wide_y, metric, product);
+}
+
+DistanceRows::DistanceRows(const Tensor& x, const Tensor& y, Metric metric, Product product) : metric_(metric) {
+  check_rows(x, y, "distance_rows");
+  if (!x.device().is_cpu() || x.scalar_type() != torch::kFloat32) {
+    throw ShapeError(fmt::format("distance_rows: x must be [N, D] float32 on cpu, got {}", describe(x)));
+  }
+  const at::AutoDispatchBelowADInplaceOrView below_autograd;
+  prepare<float>(x.detach(), metric, x_, x_norms_);
+  if (x.is_same(y)) {
+    y_ = x_;
+    y_norms_ = x_norms_;
+  } else {
+    prepare<float>(y.detach(), metric, y_, y_norms_);
+  }
+  product_ = resolve(x_, y_, product);
+}
+
+void DistanceRows::compute(int64_t begin, int64_t end, float* out) const {
+  REID_ASSERT(begin % kRows == 0 && begin >= 0 && end <= rows());
+  distance_rows<float>(x_, x_norms_, y_, y_norms_, metric_, product_, begin, end, out);
+}
+
+}  // namespace reid::ops

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/metrics/evaluate.hpp"
+
+#include <ATen/Parallel.h>
+#include <torch/torch.h>
+
+#include "metrics/naive.hpp"
+#include "reid/core/error.hpp"
+#include "support/catch.hpp"
+
+using namespace reid::metrics;
+using Catch::Matchers::Contains;
+using reid::ops::Metric;
+using reid::test::naive_scores;
+using torch::Tensor;
+
+namespace {
+
+Tensor ids_of(const std::vector<int64_t>& values) { return torch::tensor(values, torch::kInt64); }
+
+/// One-dimensional features: squared distances are read off.
+FeatureSet set_of(const std::vector<float>& places, const std::vector<int64_t>& ids, const std::vector<int64_t>& cameras = {}) {
+  FeatureSet set;
+  set.features = torch::tensor(places).view({-1, 1});
+  set.ids = ids_of(ids);
+  if (!cameras.empty()) set.cameras = ids_of(cameras);
+  return set;
+}
+
+EvaluateOptions euclidean() {
+  EvaluateOptions options;
+  options.metric = Metric::euclidean;
+  return options;
+}
+
+double metric(const Result& result, const char* name) { return result.json.at("metrics").at(name).get<double>(); }
+
+/// Features drawn from few values, so that distances tie; identities drawn from few.
+FeatureSet random_set(int64_t n, int64_t identities, int64_t columns, int64_t values) {
+  FeatureSet set;
+  set.features = torch::randint(0, values, {n, columns}).to(torch::kFloat32);
+  set.ids = torch::randint(0, identities, {n}, torch::kInt64);
+  set.cameras = torch::randint(0, 3, {n}, torch::kInt64);
+  return set;
+}
+
+}  // namespace
+
+TEST_CASE("two hits at places 1 and 3", "[metrics][evaluate]") {
+  // Query at 0. Gallery distances 1, 4, 9, 16: hits at 1 and 3 (indices 0, 2).
+  // step (1 + 2/3)/2 = 0.8333; trapezoid (1 + (1/2 + 2/3)/2)/2 = 0.7917; mINP 2/3.
+  const auto result = evaluate(set_of({0}, {7}), set_of({1, 2, 3, 4}, {7, 8, 7, 9}), protocol("generic"), euclidean());
+  REQUIRE(metric(result, "rank1") == 1);
+  REQUIRE(metric(result, "map") == Approx(5.0 / 6).epsilon(1e-12));
+  REQUIRE(metric(result, "map_interpolated") == Approx(19.0 / 24).epsilon(1e-12));
+  REQUIRE(metric(result, "minp") == Approx(2.0 / 3).epsilon(1e-12));
+  REQUIRE(result.average_precision[0].item<double>() == metric(result, "map"));
+}
+
+TEST_CASE("one query, three hits, one of them of its own camera", "[metrics][evaluate]") {
+  // Order by distance: index 3 (same id, same camera: removed), 0 other, 1 hit, 4 other, 2 hit.
+  // Left: other, hit, other, hit: places 2 and 4. step (1/2 + 2/4)/2 = 0.5;
+  // trapezoid ((0/1 + 1/2)/2 + (1/3 + 2/4)/2)/2 = (0.25 + 0.41667)/2 = 0.33333; mINP 2/4; rank-1 0, rank-5 1.
+  const auto query = set_of({0}, {5}, {1});
+  const auto gallery = set_of({2, 3, 5, 1, 4}, {9, 5, 5, 5, 8}, {1, 2, 3, 1, 1});
+  auto options = euclidean();
+  options.ranking_top = 6;
+  const auto result = evaluate(query, gallery, protocol("generic_camera"), options);
+  REQUIRE(metric(result, "rank1") == 0);
+  REQUIRE(metric(result, "rank5") == 1);
+  REQUIRE(metric(result, "map") == Approx(0.5));
+  REQUIRE(metric(result, "map_interpolated") == Approx(1.0 / 3));
+  REQUIRE(metric(result, "minp") == Approx(0.5));
+  REQUIRE(result.ranking.equal(ids_of({0, 1, 4, 2, -1, -1}).view({1, 6})));
+  REQUIRE(result.json.at("gallery") == 5);
+}
+
+TEST_CASE("equal distances are ordered by gallery index unless told otherwise", "[metrics][evaluate]") {
+  // All four at distance 1: stable puts the hits (indices 1, 3) at 2 and 4, worst at 3 and 4, best at 1 and 2.
+  const auto query = set_of({0}, {1}), gallery = set_of({1, -1, 1, -1}, {2, 1, 2, 1});
+  auto options = euclidean();
+  REQUIRE(metric(evaluate(query, gallery, protocol("generic"), options), "map") == Approx((1.0 / 2 + 2.0 / 4) / 2));
+  options.ties = Ties::worst;
+  REQUIRE(metric(evaluate(query, gallery, protocol("generic"), options), "map") == Approx((1.0 / 3 + 2.0 / 4) / 2));
+  options.ties = Ties::best;
+  REQUIRE(metric(evaluate(query, gallery, protocol("generic"), options), "map") == 1);
+}
+
+TEST_CASE("unmatched queries are counted and left out of every mean", "[metrics][evaluate]") {
+  const auto gallery = set_of({1, 2, 3}, {1, 2, 2});
+  const auto result = evaluate(set_of({0, 0, 0}, {1, 4, 2}), gallery, protocol("generic"), euclidean());
+  REQUIRE(result.json.at("queries") == 3);
+  REQUIRE(result.json.at("queries_without_match") == 1);
+  REQUIRE(metric(result, "rank1") == 0.5);
+  REQUIRE(std::isnan(result.average_precision[1].item<double>()));
+  REQUIRE_THROWS_AS(evaluate(set_of({0}, {4}), gallery, protocol("generic"), euclidean()), reid::WorkError);
+}
+
+TEST_CASE("scores equal sorting and walking, for any ties, sizes, tiles and threads", "[metrics][evaluate]") {
+  torch::manual_seed(11);
+  const int threads = at::get_num_threads();
+  struct Case {
+    int64_t queries, gallery, identities, columns, values;
+  };
+  for (const auto& c : std::vector<Case>{{1, 1, 1, 2, 4},     {1, 40, 4, 3, 3},    {30, 1, 2, 3, 4},   {17, 12, 3, 2, 3},
+                                         {50, 300, 9, 3, 4},  {20, 700, 1, 2, 30}, {9, 30, 5, 1, 1},   {300, 600, 60, 8, 50},
+                                         {10, 900, 2, 3, 50}, {540, 77, 7, 3, 9}}) {
+    const auto query = random_set(c.queries, c.identities + 1, c.columns, c.values);
+    const auto gallery = random_set(c.gallery, c.identities, c.columns, c.values);
+    const Tensor d = reid::ops::pairwise_distance(query.features, gallery.features, Metric::euclidean, reid::ops::Product::aten);
+    const auto qi = query.ids.accessor<int64_t, 1>(), gi = gallery.ids.accessor<int64_t, 1>();
+    const auto qc = query.cameras.accessor<int64_t, 1>(), gc = gallery.cameras.accessor<int64_t, 1>();
+    for (const auto ties : {Ties::stable, Ties::worst, Ties::best}) {
+      const auto naive = naive_scores(
+          d, [&](int64_t q, int64_t g) { return qi[q] == gi[g] && qc[q] == gc[g]; },
+          [&](int64_t q, int64_t g) { return qi[q] == gi[g]; }, ties);
+      double count = 0, rank1 = 0, rank10 = 0, step = 0, trapezoid = 0, minp = 0;
+      for (const auto& one : naive) {
+        if (!one.matched) continue;
+        count += 1;
+        rank1 += one.ranks[0] <= 1;
+        rank10 += one.ranks[0] <= 10;
+        step += one.step;
+        trapezoid += one.trapezoid;
+        minp += one.minp;
+      }
+      auto options = euclidean();
+      options.ties = ties;
+      options.product = reid::ops::Product::aten;
+      options.resamples = 20;
+      if (count == 0) {
+        REQUIRE_THROWS_AS(evaluate(query, gallery, protocol("generic_camera"), options), reid::WorkError);
+        continue;
+      }
+      at::set_num_threads(1);
+      const auto result = evaluate(query, gallery, protocol("generic_camera"), options);
+      INFO(c.queries << " x " << c.gallery << ", " << c.identities << " identities, ties " << reid::enum_name(ties));
+      REQUIRE(result.json.at("queries_without_match").get<int64_t>() == c.queries - static_cast<int64_t>(count));
+      REQUIRE(metric(result, "rank1") == Approx(rank1 / count).epsilon(1e-12));
+      REQUIRE(metric(result, "rank10") == Approx(rank10 / count).epsilon(1e-12));
+      REQUIRE(metric(result, "map") == Approx(step / count).epsilon(1e-12));
+      REQUIRE(metric(result, "map_interpolated") == Approx(trapezoid / count).epsilon(1e-12));
+      REQUIRE(metric(result, "minp") == Approx(minp / count).epsilon(1e-12));
+      for (const int64_t tile : {1, 256, 100000}) {
+        at::set_num_threads(tile == 1 ? 3 : 2);
+        options.tile_rows = tile;
+        const auto again = evaluate(query, gallery, protocol("generic_camera"), options);
+        REQUIRE(again.json.at("metrics") == result.json.at("metrics"));
+        REQUIRE(again.json.at("ci95") == result.json.at("ci95"));
+        REQUIRE(again.average_precision.nan_to_num(-1).equal(result.average_precision.nan_to_num(-1)));
+      }
+    }
+  }
+  at::set_num_threads(threads);
+}
+
+TEST_CASE("real-valued features score the same to the bit for any tiles and threads", "[metrics][evaluate]") {
+  torch::manual_seed(12);
+  FeatureSet query, gallery;
+  query.features = torch::randn({600, 96});
+  gallery.features = torch::randn({1100, 96});
+  query.ids = torch::randint(0, 50, {600}, torch::kInt64);
+  gallery.ids = torch::randint(0, 50, {1100}, torch::kInt64);
+  const int threads = at::get_num_threads();
+  EvaluateOptions options;
+  options.ranking_top = 5;
+  at::set_num_threads(1);
+  const auto one = evaluate(query, gallery, protocol("generic"), options);
+  for (const int64_t tile : {256, 512}) {
+    at::set_num_threads(2);
+    options.tile_rows = tile;
+    const auto two = evaluate(query, gallery, protocol("generic"), options);
+    REQUIRE(two.average_precision.equal(one.average_precision));
+    REQUIRE(two.ranking.equal(one.ranking));
+    REQUIRE(two.json.at("ci95") == one.json.at("ci95"));
+  }
+  at::set_num_threads(threads);
+}
+
+TEST_CASE("dropping junk first and masking it for every query give the same scores", "[metrics][evaluate]") {
+  torch::manual_seed(13);
+  auto query = random_set(40, 6, 3, 20), gallery = random_set(200, 7, 3, 20);
+  query.ids = query.ids + 1;
+  gallery.ids = gallery.ids - 1;  // -1 junk, 0 distractors
+  const auto dropped = evaluate(query, gallery, protocol("market1501"), euclidean());
+  const Tensor d = reid::ops::pairwise_distance(query.features, gallery.features, Metric::euclidean);
+  const auto qi = query.ids.accessor<int64_t, 1>(), gi = gallery.ids.accessor<int64_t, 1>();
+  const auto qc = query.cameras.accessor<int64_t, 1>(), gc = gallery.cameras.accessor<int64_t, 1>();
+  const auto masked = naive_scores(
+      d, [&](int64_t q, int64_t g) { return gi[g] == -1 || (qi[q] == gi[g] && qc[q] == gc[g]); },
+      [&](int64_t q, int64_t g) { return qi[q] == gi[g]; });
+  double step = 0, count = 0;
+  for (const auto& one : masked) {
+    step += one.step;
+    count += one.matched;
+  }
+  REQUIRE(metric(dropped, "map") == Approx(step / count).epsilon(1e-12));
+  REQUIRE(dropped.json.at("gallery").get<int64_t>() == 200 - (gallery.ids == -1).sum().item<int64_t>());
+}
+
+TEST_CASE("the interval holds the mean, repeats with the seed and narrows with more queries", "[metrics][evaluate]") {
+  torch::manual_seed(14);
+  const auto gallery = random_set(300, 12, 4, 9);
+  const auto interval = [&](int64_t queries, uint64_t seed) {
+    torch::manual_seed(15);
+    const auto query = random_set(queries, 12, 4, 9);
+    auto options = euclidean();
+    options.seed = seed;
+    const auto json = evaluate(query, gallery, protocol("generic_camera"), options).json;
+    const double low = json["ci95"]["map"][0], high = json["ci95"]["map"][1], mean = json["metrics"]["map"];
+    REQUIRE(low < mean);
+    REQUIRE(mean < high);
+    return std::pair{low, high};
+  };
+  const auto small = interval(50, 0), again = interval(50, 0), other = interval(50, 1), large = interval(800, 0);
+  REQUIRE(small == again);
+  REQUIRE(small != other);
+  REQUIRE(large.second - large.first < (small.second - small.first) / 2);
+}
+
+TEST_CASE("the interval is about 1.96 standard errors wide each way", "[metrics][evaluate]") {
+  // 400 queries, rank-1 of 0 or 1 by halves: standard error 0.5 / 20 = 0.025.
+  std::vector<float> places;
+  std::vector<int64_t> ids;
+  for (int i = 0; i < 400; ++i) {
+    places.push_back(0);
+    ids.push_back(i % 2 + 1);
+  }
+  const auto json = evaluate(set_of(places, ids), set_of({1, 2}, {1, 2}), protocol("generic"), euclidean()).json;
+  REQUIRE(json["metrics"]["rank1"].get<double>() == 0.5);
+  REQUIRE(json["ci95"]["rank1"][0].get<double>() == Approx(0.5 - 1.96 * 0.025).margin(0.008));
+  REQUIRE(json["ci95"]["rank1"][1].get<double>() == Approx(0.5 + 1.96 * 0.025).margin(0.008));
+}
+
+TEST_CASE("rows that can't be scored are named", "[metrics][evaluate]") {
+  const auto query = set_of({0, 1}, {1, 2}, {1, 1}), gallery = set_of({1, 2, 3}, {1, 2, 2}, {2, 2, 2});
+  const auto& generic = protocol("generic");
+  auto bad = query;
+  bad.source = "q.npy";
+  bad.features = torch::tensor({{1.f, 2.f}, {3.f, NAN}});
+  REQUIRE_THROWS_WITH(evaluate(bad, gallery, generic), Contains("columns like q.npy"));
+  auto wide = gallery;
+  wide.features = torch::ones({3, 2});
+  REQUIRE_THROWS_WITH(evaluate(bad, wide, generic), "q.npy: features must be finite, got nan in row 1, column 1");
+  bad.features = torch::tensor({{1.f, 2.f}, {3.f, 4.f}});
+  wide.features[2][0] = -INFINITY;
+  REQUIRE_THROWS_WITH(evaluate(bad, wide, generic), "gallery: features must be finite, got -inf in row 2, column 0");
+  REQUIRE_THROWS_WITH(evaluate(query, gallery, generic),  // cosine, and the first query is at 0
+                      "query: features must not be zero vectors under cosine, got one in row 0");
+  auto large = gallery;
+  large.features = torch::tensor({{1e18f}, {1e19f}, {3e19f}});
+  REQUIRE_THROWS_WITH(evaluate(query, large, generic, euclidean()), Contains("squared norms below") && Contains("row 1"));
+  auto zero_id = query;
+  zero_id.ids = ids_of({1, 0});
+  REQUIRE_THROWS_WITH(evaluate(zero_id, gallery, protocol("market1501"), euclidean()),
+                      "query: query ids must be positive under protocol market1501, got 0 in row 1");
+  auto short_ids = gallery;
+  short_ids.ids = ids_of({1, 2});
+  REQUIRE_THROWS_WITH(evaluate(query, short_ids, generic, euclidean()), Contains("ids must be [3] int64, one for each row"));
+  short_ids.ids = torch::tensor({1.f, 2.f, 2.f});
+  REQUIRE_THROWS_AS(evaluate(query, short_ids, generic, euclidean()), reid::InputError);
+  auto blind = gallery;
+  blind.cameras = {};
+  REQUIRE_THROWS_WITH(evaluate(query, blind, protocol("msmt17_v1"), euclidean()),
+                      "gallery: cameras must be known under protocol msmt17_v1, got none");
+  REQUIRE_THROWS_WITH(evaluate(query, gallery, protocol("ltcc_cloth_changing"), euclidean()), Contains("clothes must be known"));
+  auto none = gallery;
+  none.features = torch::zeros({0, 1});
+  REQUIRE_THROWS_WITH(evaluate(query, none, generic, euclidean()), Contains("at least one row"));
+  auto junk = gallery;
+  junk.ids = ids_of({-1, -1, -1});
+  REQUIRE_THROWS_WITH(evaluate(query, junk, protocol("market1501"), euclidean()), Contains("more than junk"));
+  auto options = euclidean();
+  options.ranking_top = 5000;
+  REQUIRE_THROWS_AS(evaluate(query, gallery, generic, options), reid::InputError);
+}
+
+TEST_CASE("int32 labels and half or double features are taken", "[metrics][evaluate]") {
+  torch::manual_seed(16);
+  auto query = random_set(20, 5, 3, 9), gallery = random_set(60, 5, 3, 9);
+  const auto expected = evaluate(query, gallery, protocol("generic_camera"), euclidean()).json["metrics"];
+  query.ids = query.ids.to(torch::kInt32);
+  gallery.cameras = gallery.cameras.to(torch::kInt32);
+  query.features = query.features.to(torch::kFloat64);
+  gallery.features = gallery.features.to(torch::kFloat16);
+  REQUIRE(evaluate(query, gallery, protocol("generic_camera"), euclidean()).json["metrics"] == expected);
+}
