@@ -59,7 +59,7 @@ TEST_CASE("check reports every corrupt, duplicate and misnamed picture and the c
   fs::resize_file(cut, fs::file_size(cut) / 2);
   const fs::path empty = first(set / "gt_bbox");
   fs::resize_file(empty, 0);
-  fs::copy_file(first(set / "query"), set / "bounding_box_test/0001_c1s1_999999_00.jpg");
+  fs::copy_file(first(set / "bounding_box_test"), set / "bounding_box_test/0001_c1s1_999999_00.jpg");
   touch(set, {"bounding_box_test/portrait.jpg", "query/0001_c9s1_000001_00.jpg", "query/notes.txt"});
   const auto report = look("market1501", set);
   CHECK_FALSE(report.ok());
