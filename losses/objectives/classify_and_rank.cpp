@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/losses/classify_and_rank.hpp"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "reid/losses/losses.hpp"
+#include "reid/ops/matmul.hpp"
+
+namespace reid::losses {
+namespace {
+
+/// What the objective itself reads of one entry of `losses`; all other keys are the loss's own.
+struct TermOptions {
+  double weight = 1;
+  LossTarget on = LossTarget::automatic;
+  int64_t ramp_epochs = 0;
+  template <class V>
+  void fields(V&& v) {
+    v("weight", weight, "factor of the loss in the total", Range{0, 1e6});
+    v("on", on, "what the loss looks at");
+    v("ramp_epochs", ramp_epochs, "epochs over which the weight grows linearly from 0", Range{0, 1e6});
+  }
+};
+
+struct SplitTerm {
+  TermOptions own;
+  Json loss;
+};
+
+SplitTerm split_term(const Json& part, const std::string& pointer) {
+  SplitTerm result;
+  if (!part.is_object()) {
+    result.loss = part;
+    return result;
+  }
+  Json own = Json::object();
+  result.loss = Json::object();
+  const auto known = describe_options<TermOptions>();
+  for (const auto& [key, value] : part.items()) {
+    const bool mine = std::any_of(known.begin(), known.end(), [&k = key](const FieldInfo& f) { return f.name == k; });
+    (mine ? own : result.loss)[key] = value;
+  }
+  result.own = read_options<TermOptions>(own, pointer);
+  return result;
+}
+
+}  // namespace
+
+ClassifyAndRank::ClassifyAndRank(const Options& options, const std::string& pointer, nn::Model& model,
+                                 const nn::TrainingFacts& facts) {
+  REID_CHECK(!options.losses.empty(), ConfigError,
+             fmt::format("{}/losses: list must hold at least one loss, got none", pointer));
+  REID_CHECK(facts.identities > 0, ConfigError,
+             fmt::format("{}: training set must have at least one identity, got {}", pointer, facts.identities));
+  bool needs_classifier = false;
+  for (std::size_t i = 0; i < options.losses.size(); ++i) {
+    const auto where = fmt::format("{}/losses/{}", pointer, i);
+    auto [own, part] = split_term(options.losses[i], where);
+    Term term;
+    term.loss = registry().create(part, where);
+    const bool on_logits = term.loss->needs_logits();
+    term.weight = own.weight;
+    term.ramp_epochs = own.ramp_epochs;
+    term.target = own.on != LossTarget::automatic ? own.on : on_logits ? LossTarget::logits : LossTarget::embedding;
+    REID_CHECK(on_logits == (term.target == LossTarget::logits), ConfigError,
+               fmt::format("{}/on: value must be {}, got {}", where,
+                           on_logits ? "logits for this loss" : "embedding or neck for this loss",
+                           enum_name(term.target)));
+    needs_classifier = needs_classifier || on_logits;
+    const std::string name = part.is_string() ? part.get<std::string>() : part.at("name").get<std::string>();
+    const auto same = std::count_if(terms_.begin(), terms_.end(), [&](const Term& t) {
+      return t.label == name || t.label.rfind(name + "_", 0) == 0;
+    });
+    term.label = same == 0 ? name : fmt::format("{}_{}", name, same + 1);
+    register_module(fmt::format("loss{}", i), term.loss);
+    terms_.push_back(std::move(term));
+  }
+  if (needs_classifier) {
+    classifier_ = register_parameter(
+        "classifier", torch::empty({facts.identities, model.embedding_size()}).normal_(0, options.classifier_std));
+  }
+}
+
+nn::ObjectiveResult ClassifyAndRank::compute(nn::Model& model, const Batch& batch, const Progress& progress) {
+  const auto output = model.encode_image(batch.images, nn::want_embedding | nn::want_neck);
+  const auto& neck = output.neck.defined() ? output.neck : output.embedding;
+  nn::LossInput input;
+  input.labels = batch.identities;
+  if (classifier_.defined()) input.logits = ops::linear(neck, classifier_);
+  nn::ObjectiveResult result;
+  for (const auto& term : terms_) {
+    input.embeddings = term.target == LossTarget::neck ? neck : output.embedding;
+    const auto value = term.loss->forward(input);
+    double weight = term.weight;
+    if (term.ramp_epochs > 0) {
+      const double steps = static_cast<double>(term.ramp_epochs) *
+                           static_cast<double>(std::max<int64_t>(1, progress.steps_per_epoch));
+      weight *= std::min(1.0, static_cast<double>(progress.step) / steps);
+    }
+    const auto part = value * weight;
+    result.total = result.total.defined() ? result.total + part : part;
+    result.parts.emplace_back(term.label, value.detach());
+  }
+  if (input.logits.defined()) {
+    const torch::NoGradGuard no_grad;
+    result.parts.emplace_back("accuracy", (input.logits.argmax(1) == batch.identities).to(torch::kFloat32).mean());
+  }
+  return result;
+}
+
+}  // namespace reid::losses
+
+namespace reid::objectives {
+
+void register_classify_and_rank(nn::ObjectiveRegistry& registry) {
+  using losses::ClassifyAndRank;
+  nn::ObjectiveRegistry::Entry entry;
+  entry.name = "classify_and_rank";
+  entry.info = {.summary = "A classifier on the feature after the neck and a weighted list of losses.",
+                .paper = "Luo et al., Bag of Tricks and a Strong Baseline, CVPRW 2019, arXiv:1903.07071",
+                .reference = "microsoft/Relation-Aware-Global-Attention-Networks@cdc9965",
+                .claim = "faithful to the reference code"};
+  entry.defaults = write_options(ClassifyAndRank::Options{});
+  entry.fields = describe_options<ClassifyAndRank::Options>();
+  entry.make = [](const Json& options, const std::string& pointer, nn::Model& model,
+                  const nn::TrainingFacts& facts) -> std::shared_ptr<nn::Objective> {
+    return std::make_shared<ClassifyAndRank>(read_options<ClassifyAndRank::Options>(options, pointer), pointer,
+                                             model, facts);
+  };
+  registry.add_entry(std::move(entry));
+}
+
+}  // namespace reid::objectives

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/losses/triplet.hpp"
+
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <limits>
+
+#include "checks.hpp"
+#include "reid/losses/losses.hpp"
+#include "reid/ops/distance.hpp"
+
+namespace reid::losses {
+
+torch::Tensor Triplet::forward(const nn::LossInput& input) {
+  check_rows_and_labels(input.embeddings, input.labels, "triplet", "embeddings", "[N, D] float");
+  if (input.labels.is_cpu()) {
+    REID_CHECK((input.labels != input.labels[0]).any().item<bool>(), InputError,
+               fmt::format("triplet: labels must hold at least two identities, got {} pictures of one",
+                           input.labels.size(0)));
+  }
+  auto x = input.embeddings;
+  // Autocast would compute the products in half precision, whatever type x has.
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  // |x|^2 + |y|^2 - 2<x,y> cancels: half precision has no digits left for near pairs.
+  if (x.scalar_type() == torch::kHalf || x.scalar_type() == torch::kBFloat16) x = x.to(torch::kFloat32);
+  const auto squared = ops::pairwise_distance(x, x, ops::Metric::euclidean);
+  const auto distance = squared.clamp_min(1e-12).sqrt();  // [N, N]
+  torch::Tensor hardest_positive, hardest_negative, has_negative;
+  {
+    const torch::NoGradGuard no_grad;
+    const auto same = input.labels.unsqueeze(0) == input.labels.unsqueeze(1);
+    const double infinity = std::numeric_limits<double>::infinity();
+    hardest_positive = distance.masked_fill(~same, -infinity).argmax(1, /*keepdim=*/true);
+    hardest_negative = distance.masked_fill(same, infinity).argmin(1, /*keepdim=*/true);
+    has_negative = (~same).any(1);
+  }
+  const auto positive = distance.gather(1, hardest_positive).squeeze(1);
+  const auto negative = distance.gather(1, hardest_negative).squeeze(1);
+  auto gap = positive - negative;
+  if (!input.labels.is_cpu()) gap = gap.masked_fill(~has_negative, std::numeric_limits<double>::quiet_NaN());
+  return options_.margin ? (gap + *options_.margin).clamp_min(0).mean() : torch::softplus(gap).mean();
+}
+
+void register_triplet(nn::LossRegistry& registry) {
+  registry.add<Triplet>(
+      "triplet",
+      {.summary = "Batch-hard triplet loss on Euclidean distances, with a margin or a soft margin.",
+       .paper = "Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, arXiv:1703.07737",
+       .reference = "KaiyangZhou/deep-person-reid, torchreid/losses/hard_mine_triplet_loss.py",
+       .claim = "faithful to the reference code"});
+}
+
+}  // namespace reid::losses
