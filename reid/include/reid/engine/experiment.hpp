@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "reid/core/progress.hpp"
+#include "reid/data/dataset.hpp"
+#include "reid/data/loader.hpp"
+#include "reid/engine/device.hpp"
+#include "reid/engine/evaluator.hpp"
+#include "reid/engine/trainer.hpp"
+#include "reid/nn/model.hpp"
+#include "reid/nn/objective.hpp"
+
+namespace reid::engine {
+
+/// What the names in an experiment mean. The engine knows no network, loss or data set by itself.
+struct Catalogue {
+  const nn::ModelRegistry& models;
+  const nn::ObjectiveRegistry& objectives;
+  const data::DataSetRegistry& datasets;
+  data::Decoder decoder;
+};
+
+/// A data set on disk.
+struct SourceOptions {
+  std::string name;
+  std::string root;
+  std::string protocol;
+  template <class V>
+  void fields(V&& v) {
+    v("name", name, "registry name of the data set");
+    v("root", root, "folder that holds the set's own folders");
+    v("protocol", protocol, "protocol it is read for, where splits depend on it; empty: the set's own");
+  }
+};
+
+/// Data of an experiment: one set for both, or `train` and `eval` on their own.
+struct DataOptions : SourceOptions {
+  std::optional<SourceOptions> train;
+  std::optional<SourceOptions> eval;
+  int64_t loader_threads = 0;
+  int64_t prefetch = 4;
+  std::string cache;
+  template <class V>
+  void fields(V&& v) {
+    SourceOptions::fields(v);
+    v("train", train, "data set to train on instead");
+    v("eval", eval, "data set to evaluate on instead");
+    v("loader_threads", loader_threads, "threads that decode; 0: half of all on the CPU, all with CUDA",
+      Range{0, 1024});
+    v("prefetch", prefetch, "batches made ahead of the one in use", Range{1, 1024});
+    v("cache", cache, "file of decoded training pictures, made where it isn't there or stale; empty: decode each time");
+  }
+  const SourceOptions& training() const { return train ? *train : *this; }
+  const SourceOptions& evaluation() const { return eval ? *eval : *this; }
+};
+
+/// Weights to start from.
+struct WeightsOptions {
+  std::string file;
+  bool allow_missing_neck = true;
+  std::vector<std::string> skip;
+  template <class V>
+  void fields(V&& v) {
+    v("file", file, ".safetensors, .pth, .pt or .tar");
+    v("allow_missing_neck", allow_missing_neck, "start the BN neck afresh where the file has none (ImageNet weights)");
+    v("skip", skip, "glob patterns of model names that may be missing or of another shape, and start afresh then");
+  }
+};
+
+/// Identities of the training set that are held out to choose the best epoch. The test set never chooses.
+struct ValidationOptions {
+  double identities = 0.1;
+  int64_t every = 1;
+  std::string metric = "map";
+  template <class V>
+  void fields(V&& v) {
+    v("identities", identities, "share of the training identities that is held out", Range{0.001, 0.9});
+    v("every", every, "epochs between validations; the last epoch always is validated", Range{1, 1e6});
+    v("metric", metric, "which of `metrics` decides: map, map_interpolated, minp, rank1, ...");
+  }
+};
+
+/// One stage of training.
+struct StageOptions : LoopOptions {
+  std::string name = "train";
+  Json objective = "classify_and_rank";
+  Json optimizer = "adam";
+  Json schedule = "cosine";
+  Json sampler = "identity_rga";
+  Json augment = Json::array({"rga_crop", "flip", "random_erasing"});
+  template <class V>
+  void fields(V&& v) {
+    v("name", name, "how the stage is called in the log");
+    v("objective", objective, "objective: name, or name and options");
+    v("optimizer", optimizer, "optimizer: name, or name and options");
+    v("schedule", schedule, "schedule of the rate: name, or name and options");
+    v("sampler", sampler, "sampler: name, or name and options");
+    v("augment", augment, "list of augmentations, in order");
+    LoopOptions::fields(v);
+  }
+};
+
+/// An experiment without its stages.
+struct ExperimentHead {
+  int64_t seed = 1;
+  DataOptions data;
+  Json model;
+  Json weights;
+  std::optional<ValidationOptions> validation;
+  EvaluationOptions evaluation;
+  int64_t checkpoint_every = 1;
+  template <class V>
+  void fields(V&& v) {
+    v("seed", seed, "of initial weights, sampling, augmentation and bootstrap", Range{0, 9007199254740991.0});
+    v("data", data, "data set and loading");
+    v("model", model, "network: name, or name and options");
+    v("weights", weights, "weights to start from: a file, or file and options; null: the model's own start");
+    v("validation", validation, "held-out identities that choose the best epoch; null: the last epoch is deployed");
+    v("evaluation", evaluation, "how the trained model is scored");
+    v("checkpoint_every", checkpoint_every, "epochs between checkpoints; the last epoch always has one", Range{1, 1e6});
+  }
+};
+
+/// An experiment: everything that a result depends on, besides data and machine.
+///
+///     {"seed": 1, "data": {...}, "model": {...}, "stages": [{"objective": ..., "epochs": 60, ...}], "evaluation": {...}}
+///
+/// A single stage may be written flat: its keys beside the others and no "stages".
+struct Experiment : ExperimentHead {
+  std::vector<StageOptions> stages;
+};
+
+/// @param json  as `read_config_file` and `set_json` leave it.
+/// @throws ConfigError with the JSON pointer of every problem; RegistryError for unknown names.
+Experiment read_experiment(const Json& json, const Catalogue& catalogue);
+
+/// The same with every option of every part written out; `read_experiment` reads it back.
+Json resolve_experiment(const Experiment& experiment, const Catalogue& catalogue);
+
+/// How a run is carried out; nothing of it changes what is computed.
+struct RunOptions {
+  std::filesystem::path output;
+  bool resume = false;
+  Runtime runtime;
+  ProgressSink progress;
+  std::function<bool()> stop;  ///< asked after each step; true: the run ends with a resumable checkpoint
+};
+
+/// What a run leaves in its folder:
+///   config.json             the resolved experiment
+///   environment.json        versions, processor, device, threads
+///   log.jsonl               one line an epoch (and every `log_every` steps, and a validation)
+///   checkpoint.safetensors  the last state, to be resumed from
+///   best.safetensors        weights of the best epoch by validation, where there is one
+///   model.safetensors       the weights to deploy, with model, preprocessing and version in the metadata
+///   done.json               written last, when the run is complete
+struct RunSummary {
+  bool finished = false;  ///< false: stopped, to be resumed
+  Json json;              ///< what done.json holds, or where the run stands
+};
+
+/// Trains an experiment. Seeds LibTorch's generator, which is the process's own.
+/// @throws ConfigError if the folder isn't empty and `resume` isn't set, or if it was begun with another experiment;
+///         WorkError for a loss that isn't finite or a full disk: the last checkpoint stays.
+RunSummary train_experiment(const Experiment& experiment, const Catalogue& catalogue, const RunOptions& options);
+
+/// A model with its weights, for evaluation. @param weights  empty: the model's own start (only for benchmarks).
+std::shared_ptr<nn::Model> open_model(const Json& model, const std::filesystem::path& weights,
+                                      const Catalogue& catalogue);
+
+/// The trained model of a run. @throws InputError if the run isn't complete.
+std::shared_ptr<nn::Model> open_run(const std::filesystem::path& run, const Catalogue& catalogue);
+
+/// The resolved experiment of a run. @throws InputError if the folder isn't a run.
+Experiment experiment_of_run(const std::filesystem::path& run, const Catalogue& catalogue);
+
+/// Reads the part of a data set that is asked for. @throws ConfigError if name or root is empty.
+data::DataSet open_dataset(const SourceOptions& source, const data::Parts& parts, const std::string& protocol,
+                           const Catalogue& catalogue);
+
+/// Splits a training list by identity into what trains and a validation set: of every held-out identity and camera
+/// the first picture is a query, the others are the gallery; scored under `generic_camera` (or `generic` where no
+/// camera is known).
+struct TrainingSplit {
+  std::vector<Sample> train;
+  data::DataSet validation;
+};
+TrainingSplit hold_out(const data::DataSet& dataset, double share, uint64_t seed);
+
+}  // namespace reid::engine

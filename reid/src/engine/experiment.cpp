@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/engine/experiment.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "reid/core/error.hpp"
+#include "reid/core/io.hpp"
+#include "reid/data/sampler.hpp"
+#include "reid/data/transforms.hpp"
+#include "run_parts.hpp"
+
+namespace reid::engine {
+namespace {
+
+/// The file as it may be written: stages as a list, or one stage flat.
+struct StagedFile : ExperimentHead {
+  std::vector<StageOptions> stages;
+  template <class V>
+  void fields(V&& v) {
+    ExperimentHead::fields(v);
+    v("stages", stages, "stages of training, in order");
+  }
+};
+struct FlatFile : ExperimentHead {
+  StageOptions stage;
+  template <class V>
+  void fields(V&& v) {
+    ExperimentHead::fields(v);
+    stage.fields(v);
+  }
+};
+
+/// Checks a part's name and shape and writes its defaults out.
+template <class R>
+Json expand_part(const R& registry, const Json& part, const std::string& pointer) {
+  const auto [name, options] = detail::split_part(part, pointer, registry.kind());
+  Json expanded{{"name", name}};
+  merge_json(expanded, registry.at(name, pointer).defaults);
+  merge_json(expanded, options);
+  return expanded;
+}
+
+std::string stage_pointer(const Experiment& experiment, std::size_t index) {
+  return experiment.stages.size() == 1 ? "" : fmt::format("/stages/{}", index);
+}
+
+void check_head(const Experiment& experiment) {
+  REID_CHECK(!experiment.model.is_null(), ConfigError, "/model: value must name a model, got none");
+  weights_of(experiment);
+}
+
+}  // namespace
+
+std::optional<WeightsOptions> weights_of(const Experiment& experiment) {
+  if (experiment.weights.is_null()) return std::nullopt;
+  WeightsOptions options;
+  if (experiment.weights.is_string()) {
+    options.file = experiment.weights.get<std::string>();
+  } else {
+    options = read_options<WeightsOptions>(experiment.weights, "/weights");
+  }
+  REID_CHECK(!options.file.empty(), ConfigError, "/weights: value must name a file, got an empty name");
+  return options;
+}
+
+Experiment read_experiment(const Json& json, const Catalogue& catalogue) {
+  REID_CHECK(json.is_object(), ConfigError,
+             fmt::format("/: experiment must be an object, got {}", json_type_name(json)));
+  Experiment experiment;
+  if (json.contains("stages")) {
+    std::set<std::string> stage_keys;
+    for (const auto& field : describe_options<StageOptions>()) stage_keys.insert(field.name);
+    for (const auto& [key, value] : json.items()) {
+      REID_CHECK(stage_keys.count(key) == 0, ConfigError,
+                 fmt::format("/{}: key must be inside a stage where there is \"stages\", got it beside", key));
+    }
+    auto file = read_options<StagedFile>(json);
+    static_cast<ExperimentHead&>(experiment) = file;
+    experiment.stages = std::move(file.stages);
+    REID_CHECK(!experiment.stages.empty(), ConfigError, "/stages: list must hold at least one stage, got none");
+  } else {
+    auto file = read_options<FlatFile>(json);
+    static_cast<ExperimentHead&>(experiment) = file;
+    experiment.stages.push_back(std::move(file.stage));
+  }
+  check_head(experiment);
+  experiment.model = expand_part(catalogue.models, experiment.model, "/model");
+  for (std::size_t i = 0; i < experiment.stages.size(); ++i) {
+    auto& stage = experiment.stages[i];
+    const auto at = stage_pointer(experiment, i);
+    stage.objective = expand_part(catalogue.objectives, stage.objective, at + "/objective");
+    stage.optimizer = expand_part(optimizers(), stage.optimizer, at + "/optimizer");
+    stage.schedule = expand_part(schedules(), stage.schedule, at + "/schedule");
+    stage.sampler = expand_part(data::samplers(), stage.sampler, at + "/sampler");
+    schedules().create(stage.schedule, at + "/schedule");
+    data::samplers().create(stage.sampler, at + "/sampler");
+    stage.augment = data::resolve_augment(stage.augment, at + "/augment");
+  }
+  return experiment;
+}
+
+Json resolve_experiment(const Experiment& experiment, const Catalogue&) {
+  Json json = write_options(static_cast<const ExperimentHead&>(experiment));
+  json["stages"] = Json::array();
+  for (const auto& stage : experiment.stages) json["stages"].push_back(write_options(stage));
+  return json;
+}
+
+data::DataSet open_dataset(const SourceOptions& source, const data::Parts& parts, const std::string& protocol,
+                           const Catalogue& catalogue) {
+  REID_CHECK(!source.name.empty(), ConfigError, "/data/name: value must name a data set, got none");
+  REID_CHECK(!source.root.empty(), ConfigError, "/data/root: value must be the data set's folder, got none");
+  const auto reader = catalogue.datasets.create(Json(source.name), "/data/name");
+  return reader->read(source.root, parts, protocol.empty() ? source.protocol : protocol);
+}
+
+TrainingSplit hold_out(const data::DataSet& dataset, double share, uint64_t seed) {
+  std::set<int64_t> unique;
+  for (const auto& sample : dataset.train) unique.insert(sample.identity);
+  std::vector<int64_t> identities(unique.begin(), unique.end());
+  REID_CHECK(identities.size() >= 4, DatasetError,
+             fmt::format("{}: training set must have at least 4 identities to hold some out, got {}", dataset.name,
+                         identities.size()));
+  Random random{seed, 0x76616c6964ULL};
+  random.shuffle(identities);
+  const auto wanted = std::llround(share * static_cast<double>(identities.size()));
+  const auto count = std::clamp<int64_t>(wanted, 2, static_cast<int64_t>(identities.size()) - 2);
+  const std::set<int64_t> held(identities.begin(), identities.begin() + count);
+
+  TrainingSplit result;
+  result.validation.name = dataset.name + " (held-out training identities)";
+  data::EvaluationSplit split;
+  std::set<std::pair<int64_t, int64_t>> seen;
+  bool cameras = true;
+  for (const auto& sample : dataset.train) {
+    if (held.count(sample.identity) == 0) {
+      result.train.push_back(sample);
+      continue;
+    }
+    cameras = cameras && sample.camera >= 0;
+    const bool first = seen.insert({sample.identity, sample.camera}).second;
+    (first ? split.query : split.gallery).push_back(sample);
+  }
+  REID_CHECK(!split.gallery.empty(), DatasetError,
+             fmt::format("{}: held-out identities must have several pictures of a camera, got one of each", dataset.name));
+  result.validation.splits.push_back(std::move(split));
+  result.validation.default_protocol = cameras ? "generic_camera" : "generic";
+  return result;
+}
+
+}  // namespace reid::engine

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "reid/core/error.hpp"
+#include "reid/engine/evaluator.hpp"
+
+namespace reid::engine {
+namespace {
+
+constexpr std::size_t kMapAbove = std::size_t{1} << 30;
+constexpr int64_t kBatchCpu = 16;
+constexpr int64_t kBatchCuda = 128;
+
+/// A matrix in memory, or above 1 GiB in an unnamed temporary file mapped into memory.
+torch::Tensor feature_matrix(int64_t rows, int64_t width) {
+  const std::size_t bytes = static_cast<std::size_t>(rows) * static_cast<std::size_t>(width) * sizeof(float);
+  if (bytes <= kMapAbove) return torch::empty({rows, width});
+  std::string name = (std::filesystem::temp_directory_path() / "reid-features-XXXXXX").string();
+  const int file = ::mkstemp(name.data());
+  REID_CHECK(file >= 0, WorkError, fmt::format("{}: file must be creatable, got {}", name, std::strerror(errno)));
+  ::unlink(name.c_str());
+  // Space is reserved now: a disk that fills up later would end the process with a bus error.
+  const int failed = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
+  void* data = failed == 0 ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
+  const int reason = failed != 0 ? failed : errno;
+  ::close(file);
+  REID_CHECK(data != MAP_FAILED, WorkError,
+             fmt::format("{}: {} bytes must fit for the features, got {}", name, bytes, std::strerror(reason)));
+  return torch::from_blob(data, {rows, width}, [bytes](void* p) { ::munmap(p, bytes); });
+}
+
+torch::Tensor choose(const nn::ModelOutput& output, bool after_neck) {
+  REID_CHECK(!after_neck || output.neck.defined(), ConfigError,
+             "feature: value must be before_neck for a model without BN neck, got after_neck");
+  return after_neck ? output.neck : output.embedding;
+}
+
+class Encoder {
+ public:
+  Encoder(nn::Model& model, const ExtractOptions& options, const Runtime& runtime)
+      : model_(model), options_(options), runtime_(runtime) {
+    after_neck_ = options.feature == FeatureChoice::after_neck ||
+                  (options.feature == FeatureChoice::deployed && model.feature() == nn::Feature::after_neck);
+  }
+
+  /// [n, D] float32 on the CPU.
+  torch::Tensor operator()(torch::Tensor images) const {
+    images = images.to(runtime_.device, /*non_blocking=*/images.is_pinned());
+    auto features = encode(images);
+    if (options_.flip) features = (features + encode(images.flip({3}))) / 2;
+    return features.cpu();
+  }
+
+ private:
+  torch::Tensor encode(torch::Tensor images) const {
+    if (options_.channels_last) images = images.contiguous(torch::MemoryFormat::ChannelsLast);
+    const Autocast autocast(runtime_.device, options_.precision);
+    const uint32_t want = nn::want_embedding | (after_neck_ ? nn::want_neck : 0u);
+    return choose(model_.encode_image(images, want), after_neck_).to(torch::kFloat32);
+  }
+
+  nn::Model& model_;
+  const ExtractOptions& options_;
+  const Runtime& runtime_;
+  bool after_neck_ = false;
+};
+
+void extract_on_cpu(const Encoder& encode, const std::vector<std::string>& paths, const data::Decoder& decoder,
+                    const data::Transform& transform, const PreprocessOptions& size, int64_t batch, int64_t threads,
+                    torch::Tensor& features, const ProgressSink& progress) {
+  const auto count = static_cast<int64_t>(paths.size());
+  const int64_t batches = (count + batch - 1) / batch;
+  std::atomic<int64_t> next{0}, done{0};
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  int64_t error_batch = batches;
+  std::exception_ptr error;
+
+  const auto work = [&](bool reports) {
+    const c10::InferenceMode inference;
+    for (;;) {
+      const int64_t index = next.fetch_add(1);
+      if (index >= batches || failed) return;
+      const int64_t begin = index * batch, end = std::min(count, begin + batch);
+      try {
+        auto images = torch::empty({end - begin, 3, size.height, size.width});
+        const int64_t stride = 3 * size.height * size.width;
+        for (int64_t i = begin; i < end; ++i) {
+          Random unused{static_cast<uint64_t>(i)};
+          transform(decoder(paths[static_cast<std::size_t>(i)]), unused,
+                    images.data_ptr<float>() + (i - begin) * stride);
+        }
+        features.slice(0, begin, end).copy_(encode(images));
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        failed = true;
+        if (index < error_batch) {
+          error_batch = index;
+          error = std::current_exception();
+        }
+        return;
+      }
+      const int64_t total = done.fetch_add(end - begin) + end - begin;
+      if (reports && progress && total < count) progress({"features", total, count, ""});
+    }
+  };
+
+  const int former = at::get_num_threads();
+  const auto workers = static_cast<int64_t>(std::min(threads, batches));
+  std::vector<std::thread> pool;
+  // Every worker computes on one thread; LibTorch keeps this number by thread.
+  const auto on_one_thread = [&](bool reports) {
+    at::set_num_threads(1);
+    work(reports);
+  };
+  for (int64_t i = 1; i < workers; ++i) pool.emplace_back(on_one_thread, false);
+  on_one_thread(true);
+  for (auto& thread : pool) thread.join();
+  at::set_num_threads(former);
+  if (error) std::rethrow_exception(error);
+  if (progress) progress({"features", count, count, ""});
+}
+
+void extract_on_device(const Encoder& encode, const std::vector<std::string>& paths, const data::Decoder& decoder,
+                       const data::Transform& transform, const PreprocessOptions& size, int64_t batch,
+                       int64_t threads, torch::Tensor& features, const ProgressSink& progress) {
+  std::vector<Sample> samples;
+  for (const auto& path : paths) samples.push_back(Sample{.path = path});
+  const auto count = static_cast<int64_t>(samples.size());
+  data::LoaderOptions loading;
+  loading.threads = threads;
+  loading.pin_memory = true;
+  data::Loader loader(samples, std::vector<int64_t>(samples.size(), 0), decoder, transform, size.height, size.width,
+                      loading);
+  std::vector<std::vector<int64_t>> batches;
+  for (int64_t begin = 0; begin < count; begin += batch) {
+    auto& indices = batches.emplace_back(static_cast<std::size_t>(std::min(batch, count - begin)));
+    std::iota(indices.begin(), indices.end(), begin);
+  }
+  loader.start(batches, 0, 0);
+  const c10::InferenceMode inference;
+  int64_t begin = 0;
+  while (const auto loaded = loader.next()) {
+    const int64_t n = loaded->images.size(0);
+    features.slice(0, begin, begin + n).copy_(encode(loaded->images));
+    begin += n;
+    if (progress) progress({"features", begin, count, ""});
+  }
+}
+
+}  // namespace
+
+void prepare_for_inference(nn::Model& model, const ExtractOptions& options, const Runtime& runtime) {
+  const torch::NoGradGuard no_grad;
+  model.eval();
+  if (options.fold) model.fold_batch_norms();
+  model.to(runtime.device);
+  if (options.channels_last) {
+    for (auto& parameter : model.parameters()) {
+      if (parameter.dim() == 4) parameter.set_data(parameter.contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
+torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>& paths, const data::Decoder& decoder,
+                               const ExtractOptions& options, const Runtime& runtime, const ProgressSink& progress) {
+  REID_ASSERT(!model.is_training());
+  auto features = feature_matrix(static_cast<int64_t>(paths.size()), model.embedding_size());
+  if (paths.empty()) return features;
+  const auto& size = model.preprocess();
+  const auto transform = data::evaluation_transform(size);
+  const Encoder encode(model, options, runtime);
+  const bool cpu = runtime.device.is_cpu();
+  const int64_t batch = options.batch > 0 ? options.batch : cpu ? kBatchCpu : kBatchCuda;
+  (cpu ? extract_on_cpu : extract_on_device)(encode, paths, decoder, transform, size, batch, runtime.threads,
+                                             features, progress);
+  return features;
+}
+
+}  // namespace reid::engine

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "reid/core/json.hpp"
+
+namespace reid::engine {
+
+/// A comparison's summary (see compare.cpp) as Markdown and as one HTML page without scripts.
+std::string report_markdown(const Json& summary);
+std::string report_html(const Json& summary);
+
+/// 95 % interval of a mean by Student's t. @param values  at least two.
+std::pair<double, double> student_interval(const std::vector<double>& values);
+
+}  // namespace reid::engine

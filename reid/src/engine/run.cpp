@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "reid/core/error.hpp"
+#include "reid/core/io.hpp"
+#include "reid/core/log.hpp"
+#include "reid/core/version.hpp"
+#include "reid/data/cache.hpp"
+#include "reid/data/sampler.hpp"
+#include "reid/data/transforms.hpp"
+#include "reid/engine/checkpoint.hpp"
+#include "reid/ops/matmul.hpp"
+#include "run_parts.hpp"
+
+namespace reid::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kEnvironment = "environment.json";
+constexpr const char* kLog = "log.jsonl";
+constexpr const char* kCheckpoint = "checkpoint.safetensors";
+constexpr const char* kBest = "best.safetensors";
+constexpr const char* kModel = "model.safetensors";
+constexpr const char* kDone = "done.json";
+constexpr const char* kModelFormat = "reid-model-1";
+
+/// One process at a time works in a run's folder.
+class FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder) {
+    file_ = ::open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    REID_CHECK(file_ >= 0, WorkError, fmt::format("{}: folder must be writable, got {}", folder.string(), std::strerror(errno)));
+    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+      ::close(file_);
+      throw InputError(fmt::format("{}: run must be free, got another process at work in it", folder.string()));
+    }
+  }
+  ~FolderLock() { ::close(file_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
+/// Lines appended to log.jsonl; its length at a checkpoint is part of the checkpoint.
+class LogFile {
+ public:
+  LogFile(const fs::path& path, int64_t keep_bytes) : path_(path) {
+    file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (file_ < 0 || ::ftruncate(file_, keep_bytes) != 0) fail();
+    bytes_ = keep_bytes;
+    if (::lseek(file_, keep_bytes, SEEK_SET) < 0) fail();
+  }
+  ~LogFile() {
+    if (file_ >= 0) ::close(file_);
+  }
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+  void write(const Json& line) {
+    const std::string text = line.dump() + "\n";
+    for (std::size_t done = 0; done < text.size();) {
+      const auto n = ::write(file_, text.data() + done, text.size() - done);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) fail();
+      done += static_cast<std::size_t>(n);
+    }
+    bytes_ += static_cast<int64_t>(text.size());
+  }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  [[noreturn]] void fail() const {
+    throw WorkError(fmt::format("{}: log must be writable, got {}", path_.string(), std::strerror(errno)));
+  }
+  fs::path path_;
+  int file_ = -1;
+  int64_t bytes_ = 0;
+};
+
+struct TrainingData {
+  std::vector<Sample> samples;
+  std::vector<int64_t> labels;  // 0..K-1 in the order of the sorted identities
+  nn::TrainingFacts facts;
+};
+
+TrainingData relabelled(std::vector<Sample> samples, const std::string& name) {
+  REID_CHECK(!samples.empty(), DatasetError, fmt::format("{}: training set must hold pictures, got none", name));
+  TrainingData result;
+  std::map<int64_t, int64_t> label_of;
+  std::set<int64_t> cameras;
+  for (const auto& sample : samples) {
+    label_of.emplace(sample.identity, 0);
+    if (sample.camera >= 0) cameras.insert(sample.camera);
+  }
+  for (auto& [identity, label] : label_of) label = result.facts.identities++;
+  result.facts.cameras = static_cast<int64_t>(cameras.size());
+  for (const auto& sample : samples) result.labels.push_back(label_of.at(sample.identity));
+  result.samples = std::move(samples);
+  return result;
+}
+
+/// The first place where two configurations differ, among what changes results; "" if there is none.
+std::string first_difference(const Json& stored, const Json& given) {
+  static const std::set<std::string> kFree{"/data/root",           "/data/train/root", "/data/eval/root",
+                                           "/data/loader_threads", "/data/prefetch",   "/data/cache",
+                                           "/checkpoint_every"};
+  for (const auto& step : Json::diff(stored, given)) {
+    const auto path = step.at("path").get<std::string>();
+    if (kFree.count(path) == 0 && path.rfind("/evaluation", 0) != 0) return path;
+  }
+  return "";
+}
+
+std::map<std::string, std::string> model_metadata(const nn::Model& model, const std::string& selected,
+                                                  const std::string& trained_on) {
+  return {{"format", kModelFormat},
+          {"model", model.spec().dump()},
+          {"preprocess", write_options(model.preprocess()).dump()},
+          {"feature", model.feature() == nn::Feature::after_neck ? "after BN neck" : "before BN neck"},
+          {"reid_version", REID_VERSION},
+          {"selected", selected},
+          {"trained_on", trained_on}};
+}
+
+/// Everything of a run that lives longer than a stage.
+class Run {
+ public:
+  Run(const Experiment& experiment, const Catalogue& catalogue, const RunOptions& options)
+      : experiment_(experiment), catalogue_(catalogue), options_(options), decoder_(catalogue.decoder) {}
+
+  RunSummary execute();
+
+ private:
+  void load_data();
+  void make_model(bool from_checkpoint);
+  std::unique_ptr<Trainer> make_stage(std::size_t index);
+  bool run_stage(std::size_t index);
+  void validate(Trainer& trainer, const StageOptions& stage, int64_t epochs_done, bool final_stage);
+  void save(const Trainer& trainer, std::size_t index);
+  RunSummary finish();
+  uint64_t stage_seed(std::size_t index) const {
+    return Random{static_cast<uint64_t>(experiment_.seed), index}.next() >> 11;
+  }
+
+  const Experiment& experiment_;
+  const Catalogue& catalogue_;
+  const RunOptions& options_;
+  data::Decoder decoder_;  // of training pictures: the catalogue's, or a cache of what it gave
+  Json resolved_;
+  TrainingData data_;
+  std::optional<data::DataSet> validation_;
+  std::shared_ptr<nn::Model> model_;
+  std::unique_ptr<LogFile> log_;
+  std::optional<Checkpoint> resume_from_;
+  Json best_;  // {"epoch", "stage", "value"} or null
+  int64_t steps_ = 0;
+};
+
+void Run::load_data() {
+  const auto& source = experiment_.data.training();
+  auto dataset = open_dataset(source, {.train = true, .evaluation = false}, "", catalogue_);
+  if (experiment_.validation) {
+    auto split = hold_out(dataset, experiment_.validation->identities, static_cast<uint64_t>(experiment_.seed));
+    validation_ = std::move(split.validation);
+    data_ = relabelled(std::move(split.train), dataset.name);
+  } else {
+    data_ = relabelled(std::move(dataset.train), dataset.name);
+  }
+}
+
+void Run::make_model(bool from_checkpoint) {
+  torch::manual_seed(static_cast<uint64_t>(experiment_.seed));
+  model_ = nn::make_model(catalogue_.models, experiment_.model, "/model");
+  const auto weights = weights_of(experiment_);
+  if (!weights || from_checkpoint) return;
+  nn::LoadOptions loading;
+  loading.allow_missing_neck = weights->allow_missing_neck;
+  loading.skip = weights->skip;
+  const auto report = nn::load_state(*model_, nn::read_weights(weights->file).tensors, model_->layouts(), weights->file, loading);
+  if (!report.reinitialised.empty()) {
+    log_info(fmt::format("{}: {} tensors loaded ({}), {} start afresh: {}", weights->file, report.loaded,
+                         report.layout, report.reinitialised.size(),
+                         report.reinitialised.front() + (report.reinitialised.size() > 1 ? ", ..." : "")));
+  }
+}
+
+std::unique_ptr<Trainer> Run::make_stage(std::size_t index) {
+  const auto& stage = experiment_.stages[index];
+  const auto at = experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", index);
+  torch::manual_seed(stage_seed(index));
+  TrainerParts parts;
+  parts.model = model_;
+  parts.objective = catalogue_.objectives.create(stage.objective, at + "/objective", *model_, data_.facts);
+  parts.optimizer =
+      optimizers().create(stage.optimizer, at + "/optimizer", trainable_parameters(*model_, *parts.objective));
+  parts.schedule = schedules().create(stage.schedule, at + "/schedule");
+  parts.sampler = data::samplers().create(stage.sampler, at + "/sampler");
+  parts.labels = data_.labels;
+  data::LoaderOptions loading;
+  const bool cuda = options_.runtime.device.is_cuda();
+  const auto threads = options_.runtime.threads;
+  loading.threads = experiment_.data.loader_threads > 0 ? experiment_.data.loader_threads
+                    : cuda                              ? threads
+                                                        : std::max<int64_t>(1, threads / 2);
+  loading.prefetch = experiment_.data.prefetch;
+  loading.pin_memory = cuda;
+  const auto& size = model_->preprocess();
+  parts.loader = std::make_shared<data::Loader>(
+      data_.samples, data_.labels, decoder_,
+      data::training_transform(size, stage.augment, at + "/augment"), size.height, size.width, loading);
+  return std::make_unique<Trainer>(std::move(parts), stage, stage_seed(index), options_.runtime);
+}
+
+void Run::save(const Trainer& trainer, std::size_t index) {
+  Checkpoint checkpoint;
+  checkpoint.tensors = trainer.state();
+  checkpoint.state = Json{{"reid_version", REID_VERSION}, {"config", resolved_},
+                          {"stage", index},               {"position", trainer.position()},
+                          {"best", best_},                {"log_bytes", log_->bytes()},
+                          {"earlier_steps", steps_},      {"tensors", checkpoint.tensors.size()},
+                          {"product_choices", ops::product_choices()}};
+  save_checkpoint(options_.output / kCheckpoint, checkpoint);
+}
+
+void Run::validate(Trainer& trainer, const StageOptions& stage, int64_t epochs_done, bool final_stage) {
+  EvaluationOptions scoring = experiment_.evaluation;
+  scoring.protocol = "";
+  scoring.metric.reset();
+  scoring.rerank.reset();
+  scoring.resamples = 10;  // the interval isn't read
+  scoring.fold = false;
+  const auto& metric = experiment_.validation->metric;
+  trainer.with_deployable([&](nn::Model& model) {
+    const auto result = evaluate_model(model, *validation_, scoring, catalogue_.decoder, options_.runtime,
+                                       static_cast<uint64_t>(experiment_.seed), options_.progress, /*prepared=*/true);
+    const auto& metrics = result.json.at("metrics");
+    REID_CHECK(metrics.contains(metric) && metrics[metric].is_number(), ConfigError,
+               fmt::format("/validation/metric: value must be one of the protocol's metrics, got '{}'", metric));
+    const double value = metrics[metric].get<double>();
+    log_->write(Json{{"event", "validation"}, {"stage", stage.name}, {"epoch", epochs_done}, {"metrics", metrics}});
+    if (!final_stage) return;
+    if (best_.is_null() || value > best_.at("value").get<double>()) {
+      // Written before the checkpoint that mentions it: a crash between the two only repeats the epoch.
+      nn::write_safetensors(options_.output / kBest, nn::state_of(model),
+                            model_metadata(model, fmt::format("best_validation, epoch {}", epochs_done),
+                                           experiment_.data.training().name));
+      best_ = Json{{"epoch", epochs_done}, {"metric", metric}, {"value", value}};
+    }
+  });
+}
+
+bool Run::run_stage(std::size_t index) {
+  const auto& stage = experiment_.stages[index];
+  const bool final_stage = index + 1 == experiment_.stages.size();
+  auto trainer = make_stage(index);
+  if (resume_from_) {
+    trainer->restore(resume_from_->tensors, resume_from_->state.at("position"),
+                     (options_.output / kCheckpoint).string());
+    resume_from_.reset();
+  }
+  TrainerHooks hooks;
+  hooks.progress = options_.progress;
+  hooks.stop = options_.stop;
+  hooks.log = [&](const Json& line) {
+    Json named{{"stage", stage.name}};
+    named.update(line);
+    log_->write(named);
+  };
+  hooks.epoch_end = [&](int64_t epochs_done) {
+    const bool last = epochs_done == stage.epochs;
+    if (validation_ && (last || epochs_done % experiment_.validation->every == 0)) {
+      validate(*trainer, stage, epochs_done, final_stage);
+    }
+    if (last || epochs_done % experiment_.checkpoint_every == 0) save(*trainer, index);
+  };
+  if (!trainer->run(hooks)) {
+    save(*trainer, index);
+    steps_ += trainer->steps_done();
+    return false;
+  }
+  steps_ += trainer->steps_done();
+  // What a stage hands on, and what is deployed, is its running average where it has one.
+  const torch::NoGradGuard no_grad;
+  const auto deployable = trainer->deployable();
+  for (const auto& [name, tensor] : nn::state_of(*model_)) tensor.copy_(deployable.at(name));
+  return true;
+}
+
+RunSummary Run::finish() {
+  const auto& output = options_.output;
+  std::string selected = "last";
+  if (!best_.is_null()) {
+    restore_module(*model_, nn::read_weights(output / kBest).tensors, (output / kBest).string());
+    selected = fmt::format("best_validation, epoch {}", best_.at("epoch").get<int64_t>());
+  }
+  const auto state = nn::state_of(*model_);
+  nn::write_safetensors(output / kModel, state, model_metadata(*model_, selected, experiment_.data.training().name));
+  RunSummary summary;
+  summary.finished = true;
+  summary.json = Json{{"finished", true},      {"steps", steps_}, {"selected", selected},
+                      {"model", kModel},       {"best", best_},   {"weights_fingerprint", fingerprint_of(state)},
+                      {"identities", data_.facts.identities},     {"pictures", data_.samples.size()}};
+  write_file_atomic(output / kDone, summary.json.dump(2) + "\n");
+  return summary;
+}
+
+RunSummary Run::execute() {
+  const auto& output = options_.output;
+  std::error_code error;
+  const bool exists = fs::exists(output, error);
+  REID_CHECK(!exists || fs::is_directory(output, error), InputError,
+             fmt::format("{}: output must be a folder, got a file", output.string()));
+  const bool begun = fs::exists(output / kConfig, error);
+  if (exists && !options_.resume) {
+    REID_CHECK(fs::is_empty(output, error), InputError,
+               fmt::format("{}: output must be a new or empty folder, got {}", output.string(),
+                           begun ? "a run (continue it with --resume, or name another folder)" : "a folder with files"));
+  }
+  if (begun && fs::exists(output / kDone, error)) {
+    make_model(true);
+    resolved_ = resolve_experiment(experiment_, catalogue_);
+    resolved_["model"] = model_->spec();
+    const auto difference = first_difference(read_json_file(output / kConfig), resolved_);
+    REID_CHECK(difference.empty(), ConfigError,
+               fmt::format("{}: experiment must be the one the run was begun with, got another {}", output.string(), difference));
+    return {true, read_json_file(output / kDone)};
+  }
+
+  // Everything that can be wrong with the input is found before the folder is touched.
+  load_data();
+  const bool resuming = options_.resume && fs::exists(output / kCheckpoint, error);
+  make_model(resuming);
+  resolved_ = resolve_experiment(experiment_, catalogue_);
+  resolved_["model"] = model_->spec();
+  for (std::size_t i = 0; i < experiment_.stages.size(); ++i) {
+    make_stage(i);
+    const auto at = experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", i);
+    data::samplers().create(experiment_.stages[i].sampler, at + "/sampler")->epoch(data_.labels, 0, 0);
+  }
+  make_model(resuming);  // afresh: the trial stages have drawn random numbers
+  if (begun && options_.resume) {
+    const auto difference = first_difference(read_json_file(output / kConfig), resolved_);
+    REID_CHECK(difference.empty(), ConfigError,
+               fmt::format("{}: experiment must be the one the run was begun with, got another {}", output.string(), difference));
+  }
+  std::size_t first_stage = 0;
+  int64_t log_bytes = 0;
+  if (resuming) {
+    resume_from_ = load_checkpoint(output / kCheckpoint);
+    const auto& state = resume_from_->state;
+    try {
+      first_stage = state.at("stage").get<std::size_t>();
+      best_ = state.at("best");
+      log_bytes = state.at("log_bytes").get<int64_t>();
+      steps_ = state.at("earlier_steps").get<int64_t>();
+      ops::restore_product_choices(state.at("product_choices"));  // the same libraries round the same way
+      REID_CHECK(state.at("tensors").get<std::size_t>() == resume_from_->tensors.size(), CheckpointError,
+                 fmt::format("{}: checkpoint must hold {} tensors, got {}", (output / kCheckpoint).string(),
+                             state.at("tensors").get<std::size_t>(), resume_from_->tensors.size()));
+      const auto difference = first_difference(state.at("config"), resolved_);
+      REID_CHECK(difference.empty(), ConfigError,
+                 fmt::format("{}: experiment must be the checkpoint's own, got another {}",
+                             (output / kCheckpoint).string(), difference));
+    } catch (const Json::exception& problem) {
+      throw CheckpointError(fmt::format("{}: state must be whole, got a damaged one ({})",
+                                        (output / kCheckpoint).string(), problem.what()));
+    }
+    REID_CHECK(first_stage < experiment_.stages.size() && log_bytes >= 0, CheckpointError,
+               fmt::format("{}: stage must be one of {}, got {}", (output / kCheckpoint).string(),
+                           experiment_.stages.size(), first_stage));
+  }
+
+  fs::create_directories(output, error);
+  REID_CHECK(!error, WorkError, fmt::format("{}: folder must be makeable, got {}", output.string(), error.message()));
+  const FolderLock lock(output);
+  if (!begun) write_file_atomic(output / kConfig, resolved_.dump(2) + "\n");
+  write_file_atomic(output / kEnvironment, environment(options_.runtime).dump(2) + "\n");
+  log_ = std::make_unique<LogFile>(output / kLog, log_bytes);
+  if (!experiment_.data.cache.empty()) {
+    std::vector<std::string> paths;
+    for (const auto& sample : data_.samples) paths.push_back(sample.path);
+    decoder_ = data::PackedCache(experiment_.data.cache, paths, catalogue_.decoder, options_.runtime.threads,
+                                 options_.progress)
+                   .decoder();
+  }
+
+  for (std::size_t i = first_stage; i < experiment_.stages.size(); ++i) {
+    if (!run_stage(i)) {
+      return {false, Json{{"finished", false}, {"stage", experiment_.stages[i].name}, {"steps", steps_},
+                          {"checkpoint", (output / kCheckpoint).string()}}};
+    }
+  }
+  return finish();
+}
+
+}  // namespace
+
+RunSummary train_experiment(const Experiment& experiment, const Catalogue& catalogue, const RunOptions& options) {
+  return Run(experiment, catalogue, options).execute();
+}
+
+std::shared_ptr<nn::Model> open_model(const Json& model, const fs::path& weights, const Catalogue& catalogue) {
+  auto made = nn::make_model(catalogue.models, model, "/model");
+  if (!weights.empty()) {
+    const auto file = nn::read_weights(weights);
+    nn::load_state(*made, file.tensors, made->layouts(), weights.string());
+  }
+  made->eval();
+  return made;
+}
+
+Experiment experiment_of_run(const fs::path& run, const Catalogue& catalogue) {
+  std::error_code error;
+  REID_CHECK(fs::exists(run / kConfig, error), InputError,
+             fmt::format("{}: folder must be a training run, got one without {}", run.string(), kConfig));
+  return read_experiment(read_json_file(run / kConfig), catalogue);
+}
+
+std::shared_ptr<nn::Model> open_run(const fs::path& run, const Catalogue& catalogue) {
+  const auto experiment = experiment_of_run(run, catalogue);
+  std::error_code error;
+  REID_CHECK(fs::exists(run / kDone, error) && fs::exists(run / kModel, error), InputError,
+             fmt::format("{}: run must be complete, got one that isn't (continue it with reid train --resume)", run.string()));
+  return open_model(experiment.model, run / kModel, catalogue);
+}
+
+}  // namespace reid::engine

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/engine/compare.hpp"
+
+#include <torch/torch.h>
+
+#include <sstream>
+
+#include "reid/core/error.hpp"
+#include "support.hpp"
+#include "support/catch.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace reid;
+using Catch::Matchers::Contains;
+using test::run_options;
+using test::TempDir;
+using test::World;
+
+namespace {
+
+Json small_suite() {
+  auto base = test::small_experiment(2);
+  base.erase("data");
+  base.erase("seed");
+  return Json{{"title", "Two widths"},
+              {"protocol", "market1501"},
+              {"data", {{"name", "drawn"}, {"root", "anywhere"}}},
+              {"seeds", Json::array({1, 2})},
+              {"base", base},
+              {"entries", Json::array({Json{{"name", "narrow"}},
+                                       Json{{"name", "wide"}, {"experiment", {{"model", {{"width", 16}}}}}}})},
+              {"published", Json::array({Json{{"name", "somebody's"}, {"protocol", "market1501"},
+                                              {"metrics", {{"rank1", 0.961}, {"map", 0.884}}}, {"source", "a paper"}}})}};
+}
+
+engine::SuiteSummary compare(const World& world, const Json& suite, const engine::RunOptions& options) {
+  return engine::compare(suite, ".", world.catalogue(), options);
+}
+
+std::vector<Json> lines_of(const std::filesystem::path& path) {
+  std::vector<Json> lines;
+  std::istringstream text(read_file(path));
+  for (std::string line; std::getline(text, line);) lines.push_back(parse_json(line, "results"));
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("a suite is trained, scored and put into one table", "[engine]") {
+  const World world;
+  const TempDir dir;
+  const auto suite = small_suite();
+  const auto summary = compare(world, suite, run_options(dir / "out"));
+  REQUIRE(summary.finished);
+  const auto results = lines_of(dir / "out/results.jsonl");
+  REQUIRE(results.size() == 4);
+  REQUIRE(summary.json.at("entries").size() == 2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto& entry = summary.json["entries"][i];
+    double mean = 0;
+    for (const auto& line : results) {
+      if (line.at("entry") == entry.at("name")) mean += line.at("result").at("metrics").at("map").get<double>() / 2;
+    }
+    REQUIRE(entry.at("metrics").at("map").get<double>() == Approx(mean));
+    // Two values a, b: mean -+ 12.706 |a - b| / 2.
+    const double low = entry.at("ci95").at("map").at(0).get<double>(), high = entry.at("ci95").at("map").at(1).get<double>();
+    REQUIRE((low + high) / 2 == Approx(mean));
+  }
+  REQUIRE(summary.json["entries"][1].at("parameters").get<int64_t>() > summary.json["entries"][0].at("parameters").get<int64_t>());
+  const auto& difference = summary.json["entries"][1].at("map_difference");
+  REQUIRE(difference.at("mean").get<double>() ==
+          Approx(summary.json["entries"][1]["metrics"]["map"].get<double>() - summary.json["entries"][0]["metrics"]["map"].get<double>()));
+  REQUIRE(difference.at("ci95").at(0).get<double>() <= difference.at("mean").get<double>());
+  const auto markdown = read_file(dir / "out/report.md");
+  REQUIRE(markdown == summary.markdown);
+  REQUIRE_THAT(markdown, Contains("# Two widths") && Contains("| narrow | 2 |") && Contains("| wide | 2 |") && Contains("market1501"));
+  // The published number stands under its own heading, below everything measured.
+  const auto heading = markdown.find("## Published, not measured here");
+  REQUIRE(heading != std::string::npos);
+  REQUIRE(markdown.find("somebody's") > heading);
+  REQUIRE(markdown.find("96.10") > heading);
+  REQUIRE_THAT(read_file(dir / "out/report.html"), Contains("<td>narrow</td>") && Contains("not measured here"));
+
+  // Again: nothing is left to do, nothing changes.
+  const auto before = read_file(dir / "out/results.jsonl");
+  REQUIRE(compare(world, suite, run_options(dir / "out")).json == summary.json);
+  REQUIRE(read_file(dir / "out/results.jsonl") == before);
+
+  // The same suite with another recipe doesn't mix with what is there.
+  auto other = suite;
+  other["base"]["epochs"] = 1;
+  REQUIRE_THROWS_WITH(compare(world, other, run_options(dir / "out")), Contains("another configuration"));
+}
+
+TEST_CASE("a comparison that is stopped goes on where it was", "[engine]") {
+  const World world;
+  const TempDir dir;
+  auto suite = small_suite();
+  suite["seeds"] = Json::array({3});
+  const auto whole = compare(world, suite, run_options(dir / "whole"));
+  auto options = run_options(dir / "cut");
+  options.stop = [n = 0]() mutable { return ++n >= 8; };  // inside the second entry
+  REQUIRE_FALSE(compare(world, suite, options).finished);
+  const auto done = compare(world, suite, run_options(dir / "cut"));
+  REQUIRE(done.finished);
+  for (std::size_t i = 0; i < 2; ++i) {
+    REQUIRE(done.json["entries"][i]["metrics"] == whole.json["entries"][i]["metrics"]);
+    REQUIRE(whole.json["entries"][i].at("interval") == "queries");
+  }
+}
+
+TEST_CASE("a model with weights is only evaluated", "[engine]") {
+  const World world;
+  const TempDir dir;
+  test::train(world, test::small_experiment(1), run_options(dir / "run"));
+  auto suite = small_suite();
+  suite.erase("base");
+  suite["entries"] = Json::array({Json{{"name", "given"}, {"model", "tiny"}, {"weights", (dir / "run/model.safetensors").string()}}});
+  const auto summary = compare(world, suite, run_options(dir / "out"));
+  REQUIRE(summary.json["entries"][0].at("training_seconds").is_null());
+  REQUIRE(lines_of(dir / "out/results.jsonl").size() == 1);
+}
+
+TEST_CASE("a suite that would mix protocols, or is wrong, is refused before anything is trained", "[engine]") {
+  const World world;
+  const TempDir dir;
+  const auto message = [&](const std::string& assignment) {
+    auto suite = small_suite();
+    set_json(suite, assignment);
+    std::string text = "accepted";
+    try {
+      compare(world, suite, run_options(dir / "out"));
+    } catch (const Error& error) {
+      REQUIRE(error.exit_code() == 2);
+      text = error.what();
+    }
+    INFO(assignment);
+    REQUIRE_FALSE(std::filesystem::exists(dir / "out"));
+    return text;
+  };
+  REQUIRE_THAT(message("/entries/1/experiment/evaluation={\"protocol\":\"generic\"}"), Contains("wide") && Contains("can't be compared"));
+  REQUIRE_THAT(message("/published/0/protocol=msmt17_v1"), Contains("/published/0/protocol"));
+  REQUIRE_THAT(message("/protocol=market"), Contains("market1501"));
+  REQUIRE_THAT(message("/entries/1/name=narrow"), Contains("twice"));
+  REQUIRE_THAT(message("/entries/1/name=../wide"), Contains("/entries/1/name"));
+  REQUIRE_THAT(message("/entries/1/weights=x.pth"), Contains("/entries/1/weights"));
+  REQUIRE_THAT(message("/entries/1/model=tiny"), Contains("/entries/1"));
+  REQUIRE_THAT(message("/entries/1/experiment/epochs=0"), Contains("wide") && Contains("/epochs"));
+  REQUIRE_THAT(message("/entries/1/config=no.json"), Contains("no.json"));
+  REQUIRE_THAT(message("/entries=[]"), Contains("/entries"));
+  REQUIRE_THAT(message("/seeds=[]"), Contains("/seeds"));
+  REQUIRE_THAT(message("/sseds=[]"), Contains("/sseds") && Contains("seeds"));
+}
