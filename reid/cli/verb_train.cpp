@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "catalogue.hpp"
+#include "reid/core/error.hpp"
+
+namespace reid::cli {
+namespace {
+
+struct Arguments {
+  std::string config, output;
+  std::vector<std::string> assignments;
+  bool resume = false;
+};
+
+void train(const Arguments& arguments, const Common& common) {
+  std::string config = arguments.config;
+  if (config.empty()) {
+    const auto stored = std::filesystem::path(arguments.output) / "config.json";
+    std::error_code error;
+    REID_CHECK(arguments.resume && std::filesystem::exists(stored, error), InputError,
+               "--config: file must be given for a new run, got none");
+    config = stored.string();
+  }
+  Json json = read_config_file(config);
+  for (const auto& assignment : arguments.assignments) set_json(json, assignment);
+  if (common.seed && json.is_object()) json["seed"] = *common.seed;
+  const auto names = catalogue();
+  const auto experiment = engine::read_experiment(json, names);
+
+  const StopOnSignal signals;
+  engine::RunOptions options;
+  options.output = arguments.output;
+  options.resume = arguments.resume;
+  options.runtime = runtime_of(common);
+  options.progress = common.progress();
+  options.stop = signals.question();
+  const auto summary = engine::train_experiment(experiment, names, options);
+  common.write_json(summary.json);
+  REID_CHECK(summary.finished, WorkError,
+             fmt::format("train: run must go to its end, got a stop after {} steps (continue it with --resume --output {})",
+                         summary.json.at("steps").get<int64_t>(), arguments.output));
+  if (common.json != "-") {
+    std::cout << (options.output / "model.safetensors").string() << "\n";
+  }
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Common& common) {
+  auto* verb = app.add_subcommand("train", "train a model as an experiment file says");
+  const auto arguments = std::make_shared<Arguments>();
+  verb->add_option("--config", arguments->config, "experiment file (JSON); may be left out with --resume");
+  add_set(*verb, arguments->assignments);
+  verb->add_option("--output", arguments->output,
+                   "folder of the run: config.json, environment.json, log.jsonl, checkpoint.safetensors, "
+                   "model.safetensors, done.json")
+      ->required();
+  verb->add_flag("--resume", arguments->resume, "continue the run in --output from its checkpoint");
+  add_common(*verb, common, common_all);
+  verb->callback([arguments, &common] { train(*arguments, common); });
+}
+
+}  // namespace reid::cli
