@@ -55,7 +55,7 @@ metrics::FeatureSet labelled(const std::vector<Sample>& samples, torch::Tensor f
     set.clothes.data_ptr<int64_t>()[i] = sample.clothes;
     clothes = clothes && sample.clothes >= 0;
   }
-  if (!clothes) set.clothes = {};
+  if (!clothes) set.clothes = torch::Tensor();
   return set;
 }
 
