@@ -2,7 +2,7 @@
 // What RGA costs beside its plain body: pictures per second in inference, seconds and peak memory of a training step,
 // dense against factored relation. One program, one table; the variants take turns, medians are printed.
 //
-//   reid_bench_rga_cost [--threads N] [--repeats N] [--height H --width W] [--body NAME] [--batches 1,8,32]
+//   bench_rga_cost [--threads N] [--repeats N] [--height H --width W] [--body NAME] [--batches 1,8,32]
 //                       [--train-batch 16] [--json FILE]
 //
 // Memory is the peak resident size of a child process that makes one training step, less that of a child that makes
@@ -265,7 +265,7 @@ int main(int argc, char** argv) {
     if (!settings.json.empty()) write_file_atomic(settings.json, result.dump(2) + "\n");
     return 0;
   } catch (const Error& error) {
-    std::cerr << "reid_bench_rga_cost: " << error.what() << "\n";
+    std::cerr << "bench_rga_cost: " << error.what() << "\n";
     return error.exit_code();
   }
 }

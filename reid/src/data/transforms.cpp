@@ -86,6 +86,7 @@ Picture::Picture(const uint8_t* source, int64_t source_height, int64_t source_wi
       height_(target.height),
       width_(target.width),
       filter_(target.filter),
+      passes_(target.passes),
       table_(table),
       out_(out),
       bottom_(target.height),
@@ -97,7 +98,7 @@ void Picture::resize_and_crop(int64_t full_height, int64_t full_width, int64_t t
   auto& canvas = scratch().canvas;
   canvas.resize(static_cast<std::size_t>(height_ * width_ * 3));
   resize_window(source_, source_height_, source_width_, canvas.data(),
-                {full_height, full_width, top, left, height_, width_}, filter);
+                {full_height, full_width, top, left, height_, width_}, filter, passes_);
   canvas_ = canvas.data();
   resized_ = true;
 }

@@ -1,7 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-if(NOT TARGET reid::ops)
-  return()
-endif()
 find_package(ZLIB REQUIRED)
 reid_add_component(nn
   SOURCES src/nn/blocks.cpp src/nn/model.cpp

@@ -23,12 +23,6 @@ struct ResizeWindow {
 /// Which code does the work; both give the same bytes.
 enum class ResizePath { automatic, plain };
 
-/// Which of the two passes comes first where both are needed; the results differ by a level of 255 here and there.
-enum class PassOrder {
-  pillow_13,         ///< columns first if h > H and h - H > 2 (w - W) (from w x h to W x H), else rows first
-  horizontal_first,  ///< rows first, always: Pillow up to 12
-};
-
 /// Resizes a picture of interleaved 8-bit RGB as Pillow's `Image.resize` does, bit for bit.
 ///
 /// Two passes, along rows and along columns (see PassOrder), each rounded to 8 bits; a pass whose size doesn't change is left out. With
@@ -38,7 +32,7 @@ enum class PassOrder {
 /// in double precision, j cut to the picture; w is the triangle or Keys' cubic with a = -1/2. Shrinking is
 /// antialiased (the filter widens with f).
 ///
-/// Reference: python-pillow/Pillow src/libImaging/Resample.c (13.0).
+/// Reference: python-pillow/Pillow src/libImaging/Resample.c (12.0 and 13.0).
 /// Differs from it: nothing known; `ResizePath::automatic` uses AVX2 where the processor has it.
 /// Parity: tests/data/resize_test.cpp, fixture resize_v1, equal.
 /// @param in   in_height x in_width x 3 bytes.
@@ -47,12 +41,12 @@ enum class PassOrder {
 /// Cost: O(height * in_width * taps) bytes read; the memory of one pass.
 void resize_window(const uint8_t* in, int64_t in_height, int64_t in_width, uint8_t* out,
                    const ResizeWindow& window, ResizeFilter filter,
-                   PassOrder order = PassOrder::pillow_13, ResizePath path = ResizePath::automatic);
+                   PassOrder order = PassOrder::rows_first, ResizePath path = ResizePath::automatic);
 
 /// The whole picture. @param pixels [H, W, 3] uint8 on the CPU. @return [height, width, 3] uint8.
 /// @throws ShapeError if `pixels` isn't that or a size isn't positive.
 torch::Tensor resize(const torch::Tensor& pixels, int64_t height, int64_t width,
                      ResizeFilter filter = ResizeFilter::bilinear,
-                     PassOrder order = PassOrder::pillow_13);
+                     PassOrder order = PassOrder::rows_first);
 
 }  // namespace reid::data

@@ -62,6 +62,7 @@ class Picture {
   int64_t height_;
   int64_t width_;
   ResizeFilter filter_;
+  PassOrder passes_;
   const float* table_;  // [3][256]: the normalised value of each byte
   float* out_;
   bool resized_ = false;
