@@ -3,7 +3,8 @@
 # Usage: scripts/test.sh [--nightly]
 #
 # Sets up what is missing, builds everything with warnings as errors and runs all tests through CTest.
-#   --nightly  afterwards also all tests on shared libraries and under the address and undefined-behaviour sanitizers
+#   --nightly  afterwards also all tests on shared libraries and under the address and undefined-behaviour sanitizers,
+#              and every network in double against its authors' code
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 presets=(ci)
@@ -20,3 +21,7 @@ for preset in "${presets[@]}"; do
   say "test ($preset)"
   (cd "$root" && ctest --preset "$preset")
 done
+if [ "${#presets[@]}" -gt 1 ]; then
+  say "networks in double against their authors' code"
+  "$root/build/ci/tests/models/test_models" "[.nightly]"
+fi

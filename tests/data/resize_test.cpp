@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reid/data/resize.hpp"
 
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -30,7 +31,7 @@ uint64_t hash(const torch::Tensor& tensor) {
 }  // namespace
 
 TEST_CASE("resizing equals Pillow's, byte for byte", "[data][parity]") {
-  std::ifstream in(std::string(REID_FIXTURES) + "/data/resize_v1.txt");
+  std::ifstream in(std::filesystem::path(REID_FIXTURES) / "data" / "resize_v1.txt");
   REQUIRE(in.good());
   int64_t h = 0, w = 0, height = 0, width = 0;
   std::string filter, expected;

@@ -45,7 +45,8 @@ std::string allowed(const FieldInfo& field) {
 
 void add_rows(std::string& page, const std::vector<FieldInfo>& fields, const std::string& prefix) {
   for (const auto& field : fields) {
-    const std::string default_text = field.children.empty() ? "`" + escaped(field.default_value.dump()) + "`" : "";
+    const std::string default_text =
+        field.children.empty() ? fmt::format("`{}`", escaped(field.default_value.dump())) : "";
     page += fmt::format("| `{}{}` | {} | {} | {} | {} |\n", prefix, field.name, field.type, default_text,
                         allowed(field), escaped(field.doc));
     add_rows(page, field.children, prefix + field.name + "/");

@@ -172,5 +172,12 @@ TEST_CASE("a damaged checkpoint is refused by resume, and the run's folder is le
     INFO(key);
     REQUIRE_THROWS_AS(test::train(world, experiment, test::run_options(dir / "run", true)), CheckpointError);
   }
-  REQUIRE(read_file(dir / "run/log.jsonl") == log);
+  // A position that is there, but damaged: found before the log is cut to where the checkpoint has it.
+  write_file_atomic(dir / "run/log.jsonl", log + "{}\n");
+  write_file_atomic(path, bytes);
+  auto checkpoint = engine::load_checkpoint(path);
+  checkpoint.state["position"].erase("epoch");
+  engine::save_checkpoint(path, checkpoint);
+  REQUIRE_THROWS_AS(test::train(world, experiment, test::run_options(dir / "run", true)), CheckpointError);
+  REQUIRE(read_file(dir / "run/log.jsonl") == log + "{}\n");
 }

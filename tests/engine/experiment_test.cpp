@@ -46,7 +46,7 @@ TEST_CASE("mistakes in an experiment are named where they stand", "[engine]") {
   };
   REQUIRE_THAT(message("/epoch=3"), Contains("/epoch") && Contains("epochs"));
   REQUIRE_THAT(message("/epochs=1.5"), Contains("/epochs") && Contains("integer"));
-  REQUIRE_THAT(message("/epochs=0"), Contains("/epochs") && Contains("at least 1"));
+  REQUIRE_THAT(message("/epochs=0"), Contains("/epochs") && Contains("between 1 and") && Contains("got 0"));
   REQUIRE_THAT(message("/precision=fp16"), Contains("/precision") && Contains("bf16"));
   REQUIRE_THAT(message("/schedule/name=cosin"), Contains("/schedule") && Contains("cosine"));
   REQUIRE_THAT(message("/schedule/floor=7"), Contains("/schedule/floor"));

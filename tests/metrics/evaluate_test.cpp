@@ -260,7 +260,7 @@ TEST_CASE("rows that can't be scored are named", "[metrics][evaluate]") {
   short_ids.ids = torch::tensor({1.f, 2.f, 2.f});
   REQUIRE_THROWS_AS(evaluate(query, short_ids, generic, euclidean()), reid::InputError);
   auto blind = gallery;
-  blind.cameras = {};
+  blind.cameras = torch::Tensor();
   REQUIRE_THROWS_WITH(evaluate(query, blind, protocol("msmt17_v1"), euclidean()),
                       "gallery: cameras must be known under protocol msmt17_v1, got none");
   REQUIRE_THROWS_WITH(evaluate(query, gallery, protocol("ltcc_cloth_changing"), euclidean()), Contains("clothes must be known"));

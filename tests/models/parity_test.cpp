@@ -13,6 +13,9 @@ using namespace reid;
 namespace {
 
 constexpr double kFloatTolerance = 1e-5;
+// A whole network in float32 against the authors' code in double: rounding alone, over up to 100 layers of formula
+// weights, measures 1.0e-5 (ResNet-34) to 2.8e-5 (IBN-a) of the largest value. Double shows that the functions agree.
+constexpr double kNetworkFloatTolerance = 5e-5;
 constexpr double kDoubleTolerance = 1e-10;
 constexpr double kFixtureTolerance = 2e-9;  // networks' fixtures hold ten digits
 
@@ -46,7 +49,7 @@ void check_network(const std::string& file, Json part) {
     CAPTURE(torch::toString(type));
     model->to(type);
     const auto output = run("test", 2, type);
-    const double tolerance = type == torch::kFloat64 ? kFixtureTolerance : kFloatTolerance;
+    const double tolerance = type == torch::kFloat64 ? kFixtureTolerance : kNetworkFloatTolerance;
     REQUIRE(test::relative_error(output.embedding, expected.tensors.at("eval.embedding")) < tolerance);
     if (expected.tensors.count("eval.neck") != 0) {
       // Over the two training pictures the neck's variances are small: it amplifies what is before it.
@@ -57,35 +60,34 @@ void check_network(const std::string& file, Json part) {
 
 }  // namespace
 
-TEST_CASE("ResNets equal torchvision's", "[models][parity]") {
+// Whole networks in double take seconds each: one of a kind here, the others with the nightly tests.
+TEST_CASE("Networks equal their authors' code", "[models][parity]") {
   check_network("resnet18", {{"name", "resnet18"}});
+  check_network("mobilenet_v2", {{"name", "mobilenet_v2"}, {"last_stride", 2}});
+  check_network("osnet_x0_25", {{"name", "osnet_x0_25"}});
+  check_network("rga_sc", {{"name", "rga_sc"}, {"relation", "factored"}});
+}
+
+TEST_CASE("ResNets equal torchvision's", "[.nightly][models][parity]") {
   check_network("resnet34", {{"name", "resnet34"}, {"last_stride", 2}});
   check_network("resnet50", {{"name", "resnet50"}});
   check_network("resnet101", {{"name", "resnet101"}, {"last_stride", 2}});
 }
 
-TEST_CASE("IBN-a equals torchreid's resnet50_ibn_a", "[models][parity]") {
+TEST_CASE("IBN-a equals torchreid's resnet50_ibn_a", "[.nightly][models][parity]") {
   check_network("resnet50_ibn_a", {{"name", "resnet50"}, {"last_stride", 2}, {"ibn", "a"}});
 }
 
-TEST_CASE("The stem without ReLU and with 2x2 pooling equals TransReID's ResNet", "[models][parity]") {
+TEST_CASE("The stem without ReLU and with 2x2 pooling equals TransReID's ResNet", "[.nightly][models][parity]") {
   check_network("resnet50_transreid", {{"name", "resnet50"}, {"stem_relu", false}, {"stem_pool", "transreid"}});
 }
 
-TEST_CASE("MobileNetV2 equals torchvision's", "[models][parity]") {
-  check_network("mobilenet_v2", {{"name", "mobilenet_v2"}, {"last_stride", 2}});
+TEST_CASE("OSNets equal torchreid's", "[.nightly][models][parity]") {
+  for (const auto* name : {"osnet_x1_0", "osnet_x0_75", "osnet_x0_5"}) check_network(name, {{"name", name}});
 }
 
-TEST_CASE("OSNet equals torchreid's", "[models][parity]") {
-  for (const auto* name : {"osnet_x1_0", "osnet_x0_75", "osnet_x0_5", "osnet_x0_25"}) {
-    check_network(name, {{"name", name}});
-  }
-}
-
-TEST_CASE("RGA networks equal the official code's, factored and dense", "[models][parity]") {
-  for (const auto* name : {"rga_s", "rga_c", "rga_sc"}) {
-    check_network(name, {{"name", name}, {"relation", "factored"}});
-  }
+TEST_CASE("RGA networks equal the official code's", "[.nightly][models][parity]") {
+  for (const auto* name : {"rga_s", "rga_c"}) check_network(name, {{"name", name}, {"relation", "factored"}});
   check_network("rga_sc", {{"name", "rga_sc"}, {"relation", "dense"}});
 }
 

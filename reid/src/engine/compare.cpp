@@ -186,6 +186,8 @@ bool Comparison::perform(const Job& job, std::size_t number) {
     RunOptions run = options_;
     run.output = run_folder(job);
     run.progress = progress;
+    // Not a copy: it may count how often it was asked, over all entries.
+    if (options_.stop) run.stop = [this] { return options_.stop(); };
     std::error_code error;
     run.resume = fs::exists(run.output / "config.json", error);
     std::error_code ignored;

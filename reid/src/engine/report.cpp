@@ -117,7 +117,7 @@ std::string markdown_table(const Table& table) {
   std::string text;
   for (std::size_t i = 0; i < table.size(); ++i) {
     text += "|";
-    for (const auto& value : table[i]) text += " " + escaped(value, false) + " |";
+    for (const auto& value : table[i]) text.append(" ").append(escaped(value, false)).append(" |");
     text += "\n";
     if (i == 0) {
       text += "|";

@@ -273,7 +273,8 @@ bool Run::run_stage(std::size_t index) {
   }
   TrainerHooks hooks;
   hooks.progress = options_.progress;
-  hooks.stop = options_.stop;
+  // Not a copy: it may count how often it was asked, over all stages.
+  if (options_.stop) hooks.stop = [this] { return options_.stop(); };
   hooks.log = [&](const Json& line) {
     Json named{{"stage", stage.name}};
     named.update(line);
@@ -350,7 +351,6 @@ RunSummary Run::execute() {
     const auto at = experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", i);
     data::samplers().create(experiment_.stages[i].sampler, at + "/sampler")->epoch(data_.labels, 0, 0);
   }
-  make_model(resuming);  // afresh: the trial stages have drawn random numbers
   if (begun && options_.resume) {
     const auto difference = first_difference(read_json_file(output / kConfig), resolved_);
     REID_CHECK(difference.empty(), ConfigError,
@@ -366,6 +366,9 @@ RunSummary Run::execute() {
       best_ = state.at("best");
       log_bytes = state.at("log_bytes").get<int64_t>();
       steps_ = state.at("earlier_steps").get<int64_t>();
+      REID_CHECK(state.at("position").is_object(), CheckpointError,
+                 fmt::format("{}: position must be an object, got {}", (output / kCheckpoint).string(),
+                             state.at("position").type_name()));
       ops::restore_product_choices(state.at("product_choices"));  // the same libraries round the same way
       REID_CHECK(state.at("tensors").get<std::size_t>() == resume_from_->tensors.size(), CheckpointError,
                  fmt::format("{}: checkpoint must hold {} tensors, got {}", (output / kCheckpoint).string(),
@@ -381,7 +384,10 @@ RunSummary Run::execute() {
     REID_CHECK(first_stage < experiment_.stages.size() && log_bytes >= 0, CheckpointError,
                fmt::format("{}: stage must be one of {}, got {}", (output / kCheckpoint).string(),
                            experiment_.stages.size(), first_stage));
+    make_stage(first_stage)->restore(resume_from_->tensors, resume_from_->state.at("position"),
+                                     (output / kCheckpoint).string());
   }
+  make_model(resuming);  // afresh: the trial stages have drawn random numbers
 
   fs::create_directories(output, error);
   REID_CHECK(!error, WorkError, fmt::format("{}: folder must be makeable, got {}", output.string(), error.message()));
@@ -398,7 +404,8 @@ RunSummary Run::execute() {
   }
 
   for (std::size_t i = first_stage; i < experiment_.stages.size(); ++i) {
-    if (!run_stage(i)) {
+    const bool more = i + 1 < experiment_.stages.size();
+    if (!run_stage(i) || (more && options_.stop && options_.stop())) {
       return {false, Json{{"finished", false}, {"stage", experiment_.stages[i].name}, {"steps", steps_},
                           {"checkpoint", (output / kCheckpoint).string()}}};
     }

@@ -41,7 +41,7 @@ IbnAImpl::IbnAImpl(int64_t channels) : half_(channels / 2) {
 
 torch::Tensor IbnAImpl::forward(const torch::Tensor& x) {
   const auto format = x.suggest_memory_format();
-  return torch::cat({in_(x.narrow(1, 0, half_).contiguous(format)),
+  return torch::cat({in_(x.narrow(1, 0, half_).contiguous(format)).contiguous(format),
                      bn_(x.narrow(1, half_, x.size(1) - half_).contiguous(format))},
                     1);
 }

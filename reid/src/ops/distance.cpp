@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
+#include <dlfcn.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
@@ -16,6 +17,15 @@ namespace reid::ops {
 namespace {
 
 using torch::Tensor;
+
+/// Inside a parallel region: tells OpenMP that this task has one thread. A product there runs on one anyway, but oneDNN
+/// cuts it in blocks by the number of threads that it believes in, and the sums would depend on that. Ends with the
+/// region. LibTorch brings its own OpenMP run time, so the function is looked up there.
+void one_thread_each() {
+  using Set = void (*)(int);
+  static const auto set = reinterpret_cast<Set>(::dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
+  if (set != nullptr && at::in_parallel_region()) set(1);
+}
 
 /// |x|^2 of n values in float64, eight sums side by side.
 template <class T>
@@ -88,6 +98,7 @@ void distance_rows(const Tensor& x, const Tensor& x_norms, const Tensor& y, cons
   at::parallel_for(0, std::max<int64_t>(blocks, 2), 1, [&](int64_t first, int64_t last) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    one_thread_each();
     for (int64_t block = first; block < std::min(last, blocks); ++block) {
       // Row blocks run fastest: one block of y serves them all while it is in the cache.
       const int64_t row = begin + block % row_blocks * DistanceRows::kRows;
@@ -116,6 +127,7 @@ Product resolve(const Tensor& x, const Tensor& y, Product product) {
   Product chosen = Product::aten;
   at::parallel_for(0, 2, 1, [&](int64_t first, int64_t) {
     if (first != 0) return;
+    one_thread_each();
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     chosen = choose_product(x.narrow(0, 0, std::min(DistanceRows::kRows, x.size(0))),
