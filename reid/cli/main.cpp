@@ -44,8 +44,9 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   for (char& c : message) {
     if (c == '\n') c = ' ';
   }
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const auto extras = app.remaining(true);
+  const auto extras = app.remaining(true);
+  const bool no_verb = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && verb->get_subcommands({}).size() > 0;
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || (no_verb && !extras.empty())) {
     const std::string got = extras.empty() ? "" : extras.front();
     std::vector<std::string> known;
     for (const auto* option : verb->get_options()) {

@@ -156,7 +156,7 @@ TEST_CASE("wrong options are one sentence and status 2", "[cli][metrics]") {
   require_refused(run_reid(files.command({"--rerank", "zong"})), {"'zong'; did you mean 'zhong'?"});
   require_refused(run_reid(files.command({"--k1", "3"})), {"--rerank: a variant must be given"});
   require_refused(run_reid(files.command({"--rerank", "gnn", "--lambda", "0.2"})), {"lambda must not be given for gnn"});
-  require_refused(run_reid(files.command({"--rerank", "zhong", "--k1", "8"})), {"k1 + 1 must be at most queries + gallery = 9"});
+  require_refused(run_reid(files.command({"--rerank", "zhong", "--k1", "9"})), {"k1 + 1 must be at most queries + gallery = 9"});
   require_refused(run_reid(files.command({"--ranking", files.at("r.npy")})), {"--top"});
   require_refused(run_reid(files.command({"--ties", "lucky"})), {"--ties", "stable, worst, best"});
   auto metric = files.command();

@@ -3,7 +3,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
@@ -17,15 +16,6 @@ namespace reid::ops {
 namespace {
 
 using torch::Tensor;
-
-/// Inside a parallel region: tells OpenMP that this task has one thread. A product there runs on one anyway, but oneDNN
-/// cuts it in blocks by the number of threads that it believes in, and the sums would depend on that. Ends with the
-/// region. LibTorch brings its own OpenMP run time, so the function is looked up there.
-void one_thread_each() {
-  using Set = void (*)(int);
-  static const auto set = reinterpret_cast<Set>(::dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-  if (set != nullptr && at::in_parallel_region()) set(1);
-}
 
 /// |x|^2 of n values in float64, eight sums side by side.
 template <class T>
@@ -98,7 +88,6 @@ void distance_rows(const Tensor& x, const Tensor& x_norms, const Tensor& y, cons
   at::parallel_for(0, std::max<int64_t>(blocks, 2), 1, [&](int64_t first, int64_t last) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-    one_thread_each();
     for (int64_t block = first; block < std::min(last, blocks); ++block) {
       // Row blocks run fastest: one block of y serves them all while it is in the cache.
       const int64_t row = begin + block % row_blocks * DistanceRows::kRows;
@@ -120,21 +109,8 @@ void distance_rows(const Tensor& x, const Tensor& x_norms, const Tensor& y, cons
   });
 }
 
-/// One choice for the whole grid, edges included, made for a full block on one thread.
-Product resolve(const Tensor& x, const Tensor& y, Product product) {
-  if (product != Product::automatic) return product;
-  if (x.scalar_type() != torch::kFloat32 || x.size(0) == 0 || y.size(0) == 0) return Product::aten;
-  Product chosen = Product::aten;
-  at::parallel_for(0, 2, 1, [&](int64_t first, int64_t) {
-    if (first != 0) return;
-    one_thread_each();
-    const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-    chosen = choose_product(x.narrow(0, 0, std::min(DistanceRows::kRows, x.size(0))),
-                            y.narrow(0, 0, std::min(DistanceRows::kColumns, y.size(0))), true);
-  });
-  return chosen;
-}
+/// `automatic` is LibTorch's product here: it alone was seen to round a block in the same way for any number of threads.
+Product resolve(Product product) { return product == Product::automatic ? Product::aten : product; }
 
 template <class T>
 Tensor distance_on_cpu(const Tensor& x, const Tensor& y, Metric metric, Product product) {
@@ -147,7 +123,7 @@ Tensor distance_on_cpu(const Tensor& x, const Tensor& y, Metric metric, Product 
     prepare<T>(y, metric, y_rows, y_norms);
   }
   Tensor out = at::empty({x.size(0), y.size(0)}, x.options());
-  distance_rows<T>(x_rows, x_norms, y_rows, y_norms, metric, resolve(x_rows, y_rows, product), 0, x.size(0),
+  distance_rows<T>(x_rows, x_norms, y_rows, y_norms, metric, resolve(product), 0, x.size(0),
                    out.mutable_data_ptr<T>());
   return out;
 }
@@ -244,7 +220,7 @@ DistanceRows::DistanceRows(const Tensor& x, const Tensor& y, Metric metric, Prod
   } else {
     prepare<float>(y.detach(), metric, y_, y_norms_);
   }
-  product_ = resolve(x_, y_, product);
+  product_ = resolve(product);
 }
 
 void DistanceRows::compute(int64_t begin, int64_t end, float* out) const {

@@ -25,14 +25,16 @@ enum class Metric { cosine, euclidean };
 /// @throws ShapeError if a rank, a type, the devices or D don't fit.
 /// Cost: 2 N M D flop, no temporary of the size of the result on the CPU. Differentiable: once, with the exact gradient of the formula,
 /// 2 (x - y) for euclidean (no square root anywhere, finite at x = y). Deterministic: yes; on the CPU an entry is the
-/// same to the bit whatever the number of threads. Devices: cpu, cuda.
+/// same to the bit whatever the number of threads with `Product::aten`, which `automatic` takes here; oneDNN cuts a block
+/// by the number of threads that it believes in, and its sums follow. Devices: cpu, cuda.
 torch::Tensor pairwise_distance(const torch::Tensor& x, const torch::Tensor& y, Metric metric,
                                 Product product = Product::automatic);
 
 /// The same distances in pieces, for matrices too large to hold, CPU and float32 only. Rows are prepared once (unit
 /// rows for cosine, squared norms for euclidean), then any range of x's rows is asked for.
 ///
-/// Products are made on a fixed grid of `kRows` x `kColumns` pairs, each by one thread, so an entry doesn't depend on
+/// Products are made on a fixed grid of `kRows` x `kColumns` pairs, each by one thread, so (but for oneDNN and the number
+/// of threads, see above) an entry doesn't depend on
 /// the ranges asked for (if they begin at multiples of `kRows`), on the number of threads or on the matrix being
 /// whole: `pairwise_distance` gives the same bits.
 class DistanceRows {
