@@ -16,6 +16,8 @@ constexpr double kFloatTolerance = 1e-5;
 // A whole network in float32 against the authors' code in double: rounding alone, over up to 100 layers of formula
 // weights, measures 1.0e-5 (ResNet-34) to 2.8e-5 (IBN-a) of the largest value. Double shows that the functions agree.
 constexpr double kNetworkFloatTolerance = 5e-5;
+// RGA's gates stand behind batch norms whose variances over the fixture's few pictures are small: 1.7e-4 measured.
+constexpr double kRgaFloatTolerance = 5e-4;
 constexpr double kDoubleTolerance = 1e-10;
 constexpr double kFixtureTolerance = 2e-9;  // networks' fixtures hold ten digits
 
@@ -25,7 +27,7 @@ test::Fixture fixture(const std::string& name) {
 
 /// Against the fixture's tensors, which the authors' code computed in double from the same float32 weights: a training
 /// pass with momentum 1 and an evaluation pass in double, then the evaluation pass in float32.
-void check_network(const std::string& file, Json part) {
+void check_network(const std::string& file, Json part, double float_tolerance = kNetworkFloatTolerance) {
   CAPTURE(file, part.dump());
   const auto expected = fixture(file);
   const auto n = expected.settings.at("n").get<int64_t>();
@@ -49,7 +51,7 @@ void check_network(const std::string& file, Json part) {
     CAPTURE(torch::toString(type));
     model->to(type);
     const auto output = run("test", 2, type);
-    const double tolerance = type == torch::kFloat64 ? kFixtureTolerance : kNetworkFloatTolerance;
+    const double tolerance = type == torch::kFloat64 ? kFixtureTolerance : float_tolerance;
     REQUIRE(test::relative_error(output.embedding, expected.tensors.at("eval.embedding")) < tolerance);
     if (expected.tensors.count("eval.neck") != 0) {
       // Over the two training pictures the neck's variances are small: it amplifies what is before it.
@@ -65,7 +67,7 @@ TEST_CASE("Networks equal their authors' code", "[models][parity]") {
   check_network("resnet18", {{"name", "resnet18"}});
   check_network("mobilenet_v2", {{"name", "mobilenet_v2"}, {"last_stride", 2}});
   check_network("osnet_x0_25", {{"name", "osnet_x0_25"}});
-  check_network("rga_sc", {{"name", "rga_sc"}, {"relation", "factored"}});
+  check_network("rga_sc", {{"name", "rga_sc"}, {"relation", "factored"}}, kRgaFloatTolerance);
 }
 
 TEST_CASE("ResNets equal torchvision's", "[.nightly][models][parity]") {
@@ -87,8 +89,10 @@ TEST_CASE("OSNets equal torchreid's", "[.nightly][models][parity]") {
 }
 
 TEST_CASE("RGA networks equal the official code's", "[.nightly][models][parity]") {
-  for (const auto* name : {"rga_s", "rga_c"}) check_network(name, {{"name", name}, {"relation", "factored"}});
-  check_network("rga_sc", {{"name", "rga_sc"}, {"relation", "dense"}});
+  for (const auto* name : {"rga_s", "rga_c"}) {
+    check_network(name, {{"name", name}, {"relation", "factored"}}, kRgaFloatTolerance);
+  }
+  check_network("rga_sc", {{"name", "rga_sc"}, {"relation", "dense"}}, kRgaFloatTolerance);
 }
 
 TEST_CASE("RGA modules give the official outputs and gradients", "[models][parity]") {
