@@ -34,9 +34,9 @@ enum class RelationPath { automatic, factored, dense };
 torch::Tensor relation(const torch::Tensor& theta, const torch::Tensor& phi, const torch::Tensor& weight,
                        RelationPath path = RelationPath::automatic, Product product = Product::automatic);
 
-/// The least number of nodes for which `automatic` takes the factored path: from here on it was the quicker one on the CPU in
-/// every shape tried, forward and with gradients; at 64 nodes the dense path has the quicker gradient. Measured with
-/// benchmarks/micro/relation.cpp on the shapes of the published network.
+/// The least number of nodes for which `automatic` takes the factored path. From a first trial on the CPU: from here on it
+/// was quicker forward, and as quick or quicker with gradients; at 64 nodes the dense path has the quicker gradient.
+/// benchmarks/micro/relation.cpp measures it on the shapes of the published network.
 inline constexpr int64_t kFactoredNodes = 128;
 
 /// The path that `automatic` takes: factored where it needs fewer multiply-adds, 4rm < N(r + 2m), and N is at least
