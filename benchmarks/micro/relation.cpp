@@ -17,16 +17,16 @@ namespace {
 
 using reid::ops::RelationPath;
 
-double best_of(int64_t repeats, bool backward, const torch::Tensor& theta, const torch::Tensor& phi,
-               const torch::Tensor& weight, RelationPath path) {
+double best_of(int64_t repeats, bool backward, const torch::Tensor& embeddings, const torch::Tensor& weight,
+               RelationPath path) {
   double best = 1e300;
   for (int64_t i = 0; i <= repeats; ++i) {  // the first one warms up
     const auto start = std::chrono::steady_clock::now();
     if (backward) {
-      reid::ops::relation(theta, phi, weight, path).sum().backward();
+      reid::ops::relation(embeddings, weight, {}, path).sum().backward();
     } else {
       const torch::NoGradGuard no_gradient;
-      reid::ops::relation(theta, phi, weight, path);
+      reid::ops::relation(embeddings, weight, {}, path);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (i > 0) best = std::min(best, seconds);
@@ -54,11 +54,10 @@ int main(int argc, char** argv) {
                             Shape{"", 128, 16, 16}, Shape{"", 160, 20, 20}, Shape{"", 192, 24, 24},
                             Shape{"", 256, 32, 32}, Shape{"", 384, 48, 48}}) {
     const auto options = torch::requires_grad();
-    const auto theta = torch::rand({batch, shape.rank, shape.nodes}, options);
-    const auto phi = torch::rand({batch, shape.rank, shape.nodes}, options);
+    const auto embeddings = torch::rand({batch, 2 * shape.rank, shape.nodes}, options);
     const auto weight = torch::rand({shape.outputs, 2 * shape.nodes}, options);
     const auto time = [&](RelationPath path, bool backward) {
-      return 1e3 * best_of(repeats, backward, theta, phi, weight, path);
+      return 1e3 * best_of(repeats, backward, embeddings, weight, path);
     };
     const double dense = time(RelationPath::dense, false), factored = time(RelationPath::factored, false);
     const double dense_grad = time(RelationPath::dense, true), factored_grad = time(RelationPath::factored, true);

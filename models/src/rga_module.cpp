@@ -47,15 +47,15 @@ torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias) {
   return bias.defined() ? y.add_(bias.view({1, -1, 1})) : y;
 }
 
-/// The relation with one block only: W G^T for (theta, phi), W G for (phi, theta).
+/// The relation with one block only: W G^T for (theta, phi), W G for (phi, theta), and bias [m] if there is one.
 torch::Tensor one_direction(const torch::Tensor& theta, const torch::Tensor& phi, const torch::Tensor& weight,
-                            ops::RelationPath path) {
+                            const torch::Tensor& bias, ops::RelationPath path) {
   if (path == ops::RelationPath::automatic) path = ops::relation_path(theta.size(2), theta.size(1), weight.size(0));
   if (path == ops::RelationPath::factored) {
     const auto reduced = torch::matmul(phi, weight.t());  // [B, r, m]
-    return torch::matmul(reduced.transpose(1, 2), theta);
+    return add_bias_(torch::matmul(reduced.transpose(1, 2), theta), bias);
   }
-  return torch::matmul(weight, torch::matmul(phi.transpose(1, 2), theta));
+  return add_bias_(torch::matmul(weight, torch::matmul(phi.transpose(1, 2), theta)), bias);
 }
 
 int64_t reduced(int64_t size, int64_t ratio) { return std::max<int64_t>(1, size / ratio); }
@@ -105,14 +105,13 @@ class RgaModule::Attention {
     return torch::cat(parts);
   }
 
-  /// Stacked products y to stacked embeddings ReLU(BN(y)). One batch norm over all k r channels is the same as one for
-  /// each part: statistics are a channel's own. Channels are dimension 1.
+  /// Bias of the stacked embeddings, [k r], once batch norms are folded; undefined before.
+  const torch::Tensor& stacked_bias() const { return folded_bias_; }
+
+  /// Stacked products y, biases added, to stacked embeddings ReLU(BN(y)). One batch norm over all k r channels is the
+  /// same as one for each part: statistics are a channel's own. Channels are dimension 1.
   torch::Tensor normalise(torch::Tensor y) {
-    if (folded_weight_.defined()) {
-      std::vector<int64_t> shape(static_cast<std::size_t>(y.dim()), 1);
-      shape[1] = -1;
-      return y.add_(folded_bias_.view(shape)).relu_();
-    }
+    if (folded()) return y.relu_();
     const auto parts = embeddings();
     const auto stack = [&](auto member) {
       std::vector<torch::Tensor> tensors;
@@ -143,16 +142,17 @@ class RgaModule::Attention {
   /// Stacked embeddings [B, k r, N] to the attention [B, 1, N].
   torch::Tensor attend(const torch::Tensor& stacked) {
     const int64_t first = own_ ? rank_ : 0;
-    const auto theta = stacked.narrow(1, first, rank_);
-    const auto phi = stacked.narrow(1, first + rank_, rank_);
     const auto weight = relation_->weight();
+    const auto bias = folded() ? relation_->conv->bias : torch::Tensor();
     torch::Tensor r;
-    switch (options_.directions) {
-      case RgaDirections::both: r = ops::relation(theta, phi, weight, options_.relation); break;
-      case RgaDirections::in: r = one_direction(theta, phi, weight, options_.relation); break;
-      case RgaDirections::out: r = one_direction(phi, theta, weight, options_.relation); break;
+    if (options_.directions == RgaDirections::both) {
+      r = ops::relation(stacked.narrow(1, first, 2 * rank_), weight, bias, options_.relation);
+    } else {
+      const auto theta = stacked.narrow(1, first, rank_), phi = stacked.narrow(1, first + rank_, rank_);
+      const bool in = options_.directions == RgaDirections::in;
+      r = one_direction(in ? theta : phi, in ? phi : theta, weight, bias, options_.relation);
     }
-    r = normed(r, *relation_->conv, relation_->bn).relu_();  // [B, m, N]
+    r = nn::apply_batch_norm(r, relation_->bn).relu_();  // [B, m, N]
 
     // The head's first convolution on concat(u, r), without making it.
     const auto w1 = head_->conv1->weight.flatten(1);  // [h, 1 + m]
@@ -232,16 +232,27 @@ RgaModule::~RgaModule() = default;
 
 /// Nodes are positions: the stacked 1x1 convolutions are one convolution. [B, 1, H, W].
 torch::Tensor RgaModule::spatial_attention(const torch::Tensor& x) {
-  const auto stacked = spatial_->normalise(torch::conv2d(x, spatial_->stacked_weight()));
+  const auto stacked = spatial_->normalise(torch::conv2d(x, spatial_->stacked_weight(), spatial_->stacked_bias()));
   return spatial_->attend(stacked.flatten(2)).view({x.size(0), 1, size_.height, size_.width});
 }
 
-/// Nodes are channels, positions act as channels: y[b, :, c] = W x[b, c, :] is a plain product with B C rows. The
-/// result [B, C, k r] is seen as [B, k r, C] in channels-last memory. [B, C, 1, 1].
+/// Nodes are channels, positions act as channels: y[b] = W x[b] with x[b] [S, C]. Result [B, C, 1, 1].
 torch::Tensor RgaModule::channel_attention(const torch::Tensor& x) {
-  const auto rows = x.flatten(2).contiguous();  // [B, C, S]
-  const auto product = ops::linear(rows, channel_->stacked_weight().flatten(1));
-  const auto stacked = channel_->normalise(product.transpose(1, 2).unsqueeze(-1));  // [B, k r, C, 1]
+  const auto weight = channel_->stacked_weight().flatten(1);  // [k r, S]
+  torch::Tensor product;
+  if (!at::GradMode::is_enabled() && x.is_contiguous(torch::MemoryFormat::ChannelsLast)) {
+    // Channels-last memory is [B, S, C]: each picture's product takes it as it lies.
+    std::vector<torch::Tensor> products;
+    for (const auto& map : x.permute({0, 2, 3, 1}).flatten(1, 2).unbind()) {
+      products.push_back(ops::matmul(weight, map, false));
+    }
+    product = torch::stack(products);  // [B, k r, C]
+  } else {
+    // One product with B C rows, and one for the weight's gradient; its result is seen in channels-last memory.
+    product = ops::linear(x.flatten(2).contiguous(), weight).transpose(1, 2);
+  }
+  product = add_bias_(product, channel_->stacked_bias());
+  const auto stacked = channel_->normalise(product.unsqueeze(-1));
   return channel_->attend(stacked.squeeze(-1)).view({x.size(0), channels_, 1, 1});
 }
 
@@ -250,28 +261,33 @@ torch::Tensor RgaModule::forward(const torch::Tensor& x, torch::Tensor* map) {
     throw ShapeError(fmt::format("rga module: features must be [B, {}, {}, {}] float, got {}", channels_, size_.height,
                                  size_.width, ops::describe(x)));
   }
-  const auto gate = [&](const torch::Tensor& features, const torch::Tensor& attention) {
-    return features * (options_.start == RgaStart::identity ? attention * 2 : attention);
+  const auto factor = [&](const torch::Tensor& attention) {
+    return options_.start == RgaStart::identity ? attention * 2 : attention;
   };
   const auto spatial = [&](const torch::Tensor& features) {
     auto attention = spatial_attention(features);
     if (map != nullptr) *map = attention;
-    return attention;
+    return factor(attention);
   };
-  if (!channel_) return gate(x, spatial(x));
-  if (!spatial_) return gate(x, channel_attention(x));
+  const auto channel = [&](const torch::Tensor& features) { return factor(channel_attention(features)); };
+  if (!channel_) return x * spatial(x);
+  if (!spatial_) return x * channel(x);
+  // The first product is a new tensor that nobody else sees: without gradients the second one may be written into it.
+  const auto times = [](torch::Tensor features, const torch::Tensor& attention) {
+    return at::GradMode::is_enabled() ? features * attention : features.mul_(attention);
+  };
   switch (options_.order) {
     case RgaOrder::sc: {
-      const auto y = gate(x, spatial(x));
-      return gate(y, channel_attention(y));
+      const auto y = x * spatial(x);
+      return times(y, channel(y));
     }
     case RgaOrder::cs: {
-      const auto y = gate(x, channel_attention(x));
-      return gate(y, spatial(y));
+      const auto y = x * channel(x);
+      return times(y, spatial(y));
     }
     case RgaOrder::parallel: break;
   }
-  return gate(gate(x, spatial(x)), channel_attention(x));
+  return times(x * spatial(x), channel(x));
 }
 
 void RgaModule::fold_batch_norms() {

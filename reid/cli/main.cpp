@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "reid/core/error.hpp"
+#include "reid/core/memory.hpp"
 #include "reid/core/version.hpp"
 #include "verb.hpp"
 
@@ -62,6 +63,7 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  reid::keep_freed_memory();
   CLI::App app("Person re-identification: train, evaluate, embed, compare.", "reid");
   Common common;
   app.require_subcommand(1);

@@ -6,7 +6,7 @@
 #include "reid/core/error.hpp"
 #include "support/catch.hpp"
 
-using namespace reid::ops;
+using reid::ops::kFactoredNodes, reid::ops::Product, reid::ops::relation_path, reid::ops::RelationPath;
 using torch::Tensor;
 
 namespace {
@@ -25,12 +25,17 @@ std::vector<Tensor> inputs(const Case& sizes, torch::ScalarType type) {
           torch::randn({sizes.outputs, 2 * sizes.nodes}, options).to(type)};
 }
 
+Tensor of_pair(const Tensor& theta, const Tensor& phi, const Tensor& weight, RelationPath path = RelationPath::automatic,
+                Product product = Product::automatic) {
+  return reid::ops::relation(torch::cat({theta, phi}, 1), weight, {}, path, product);
+}
+
 /// Output and the three gradients.
 std::vector<Tensor> run(const std::vector<Tensor>& values, const Tensor& seed, RelationPath path,
                         Product product = Product::automatic) {
   std::vector<Tensor> leaves;
   for (const auto& value : values) leaves.push_back(value.clone().requires_grad_());
-  const Tensor out = relation(leaves[0], leaves[1], leaves[2], path, product);
+  const Tensor out = of_pair(leaves[0], leaves[1], leaves[2], path, product);
   (out * seed).sum().backward();
   return {out.detach(), leaves[0].grad(), leaves[1].grad(), leaves[2].grad()};
 }
@@ -71,8 +76,8 @@ TEST_CASE("the relation of two nodes worked by hand", "[ops][relation]") {
   const Tensor theta = torch::tensor({1.0, 2.0}).view({1, 1, 2}), phi = torch::tensor({3.0, 5.0}).view({1, 1, 2});
   const Tensor weight = torch::tensor({1.0, 10.0, 100.0, 1000.0}).view({1, 4});
   const Tensor expected = torch::tensor({6353.0, 10606.0}).view({1, 1, 2});
-  REQUIRE(relation(theta, phi, weight, RelationPath::dense).equal(expected));
-  REQUIRE(relation(theta, phi, weight, RelationPath::factored).equal(expected));
+  REQUIRE(of_pair(theta, phi, weight, RelationPath::dense).equal(expected));
+  REQUIRE(of_pair(theta, phi, weight, RelationPath::factored).equal(expected));
 }
 
 TEST_CASE("the dense relation is the definition, loop by loop", "[ops][relation]") {
@@ -80,7 +85,7 @@ TEST_CASE("the dense relation is the definition, loop by loop", "[ops][relation]
   for (const auto& sizes : kCases) {
     if (sizes.nodes > 128) continue;
     const auto in = inputs(sizes, torch::kFloat64);
-    REQUIRE(worst(relation(in[0], in[1], in[2], RelationPath::dense), loops(in[0], in[1], in[2])) < 1e-12);
+    REQUIRE(worst(of_pair(in[0], in[1], in[2], RelationPath::dense), loops(in[0], in[1], in[2])) < 1e-12);
   }
 }
 
@@ -108,9 +113,9 @@ TEST_CASE("exchanging W_in and W_out gives another result", "[ops][relation]") {
   torch::manual_seed(3);
   const auto in = inputs({2, 128, 16, 8}, torch::kFloat64);
   const Tensor exchanged = at::cat({in[2].narrow(1, 128, 128), in[2].narrow(1, 0, 128)}, 1);
-  const Tensor dense = relation(in[0], in[1], in[2], RelationPath::dense);
-  REQUIRE(worst(relation(in[0], in[1], exchanged, RelationPath::factored), dense) > 0.1);
-  REQUIRE(worst(relation(in[0], in[1], in[2], RelationPath::factored), dense) < 1e-12);
+  const Tensor dense = of_pair(in[0], in[1], in[2], RelationPath::dense);
+  REQUIRE(worst(of_pair(in[0], in[1], exchanged, RelationPath::factored), dense) > 0.1);
+  REQUIRE(worst(of_pair(in[0], in[1], in[2], RelationPath::factored), dense) < 1e-12);
 }
 
 TEST_CASE("the path depends on cost and size", "[ops][relation]") {
@@ -124,23 +129,51 @@ TEST_CASE("the path depends on cost and size", "[ops][relation]") {
   // 4rm = 4 * 1024 * 1024 against N (r + 2m) = 1024 * 3072: dense is cheaper at a ratio of 1.
   REQUIRE(relation_path(1024, 1024, 1024) == RelationPath::dense);
   const auto in = inputs({1, 512, 8, 4}, torch::kFloat32);
-  REQUIRE(relation(in[0], in[1], in[2]).equal(relation(in[0], in[1], in[2], relation_path(512, 8, 4))));
+  REQUIRE(of_pair(in[0], in[1], in[2]).equal(of_pair(in[0], in[1], in[2], relation_path(512, 8, 4))));
 }
 
 TEST_CASE("half types are computed in float32", "[ops][relation]") {
   torch::manual_seed(4);
   const auto in = inputs({2, 128, 16, 8}, torch::kBFloat16);
-  const Tensor expected = relation(in[0].to(torch::kFloat32), in[1].to(torch::kFloat32), in[2].to(torch::kFloat32),
+  const Tensor expected = of_pair(in[0].to(torch::kFloat32), in[1].to(torch::kFloat32), in[2].to(torch::kFloat32),
                                    RelationPath::factored);
-  const Tensor got = relation(in[0], in[1], in[2], RelationPath::factored);
+  const Tensor got = of_pair(in[0], in[1], in[2], RelationPath::factored);
   REQUIRE(got.scalar_type() == torch::kBFloat16);
   REQUIRE(got.equal(expected.to(torch::kBFloat16)));
 }
 
+TEST_CASE("a bias is added to every node's relations, with its gradient", "[ops][relation]") {
+  torch::manual_seed(5);
+  const auto in = inputs({2, 128, 16, 8}, torch::kFloat64);
+  const Tensor embeddings = torch::cat({in[0], in[1]}, 1);
+  for (const auto path : {RelationPath::dense, RelationPath::factored}) {
+    const Tensor bias = torch::randn({8}, torch::kFloat64).requires_grad_();
+    const Tensor out = reid::ops::relation(embeddings, in[2], bias, path);
+    REQUIRE(worst(out.detach(), of_pair(in[0], in[1], in[2], path) + bias.detach().view({1, 8, 1})) < 1e-12);
+    const Tensor seed = torch::randn_like(out);
+    (out * seed).sum().backward();
+    REQUIRE(worst(bias.grad(), seed.sum(torch::IntArrayRef{0, 2})) < 1e-12);
+  }
+}
+
+TEST_CASE("embeddings that are part of a larger tensor give the same relation", "[ops][relation]") {
+  torch::manual_seed(6);
+  const auto in = inputs({3, 128, 16, 8}, torch::kFloat32);
+  const Tensor stack = torch::cat({torch::randn({3, 16, 128}), in[0], in[1]}, 1);
+  const Tensor turned = stack.transpose(1, 2).contiguous().transpose(1, 2);
+  const Tensor expected = of_pair(in[0], in[1], in[2], RelationPath::factored);
+  for (const auto& tensor : {stack, turned}) {
+    const Tensor got = reid::ops::relation(tensor.narrow(1, 16, 32), in[2], {}, RelationPath::factored);
+    REQUIRE(worst(got.to(torch::kFloat64), expected.to(torch::kFloat64)) < 2e-6);
+  }
+}
+
 TEST_CASE("sizes that don't fit are named", "[ops][relation]") {
-  const Tensor theta = torch::zeros({2, 3, 4});
-  REQUIRE_THROWS_WITH(relation(theta, theta, torch::zeros({5, 4})),
+  const Tensor embeddings = torch::zeros({2, 6, 4});
+  REQUIRE_THROWS_WITH(reid::ops::relation(embeddings, torch::zeros({5, 4})),
                       "relation: weight must be [m, 8] on cpu, got [5, 4] float32 on cpu");
-  REQUIRE_THROWS_AS(relation(theta, torch::zeros({2, 3, 5}), torch::zeros({5, 8})), reid::ShapeError);
-  REQUIRE_THROWS_AS(relation(torch::zeros({3, 4}), theta, torch::zeros({5, 8})), reid::ShapeError);
+  REQUIRE_THROWS_WITH(reid::ops::relation(embeddings, torch::zeros({5, 8}), torch::zeros({4})),
+                      "relation: bias must be [5] on cpu, got [4] float32 on cpu");
+  REQUIRE_THROWS_AS(reid::ops::relation(torch::zeros({2, 5, 4}), torch::zeros({5, 8})), reid::ShapeError);
+  REQUIRE_THROWS_AS(reid::ops::relation(torch::zeros({6, 4}), torch::zeros({5, 8})), reid::ShapeError);
 }

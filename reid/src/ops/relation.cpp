@@ -13,16 +13,22 @@ namespace {
 
 using torch::Tensor;
 
-Tensor dense_relation(const Tensor& theta, const Tensor& phi, const Tensor& weight) {
-  const Tensor map = at::bmm(theta.transpose(1, 2), phi);            // [B, N, N]
-  return at::matmul(weight, at::cat({map.transpose(1, 2), map}, 1));  // [m, 2N] x [B, 2N, N]
+/// out + bias [m] in each row of [B, m, N].
+Tensor with_bias(const Tensor& out, const Tensor& bias) { return bias.defined() ? out + bias.view({1, -1, 1}) : out; }
+
+Tensor dense_relation(const Tensor& embeddings, const Tensor& weight, const Tensor& bias) {
+  const auto halves = embeddings.chunk(2, 1);
+  const Tensor map = at::bmm(halves[0].transpose(1, 2), halves[1]);                     // [B, N, N]
+  return with_bias(at::matmul(weight, at::cat({map.transpose(1, 2), map}, 1)), bias);  // [m, 2N] x [B, 2N, N]
 }
 
-Tensor factored_relation(const Tensor& theta, const Tensor& phi, const Tensor& weight, Product product) {
-  const int64_t nodes = theta.size(2);
-  const Tensor u = linear(phi, weight.narrow(1, 0, nodes), {}, product);        // W_in meets phi: [B, r, m]
-  const Tensor v = linear(theta, weight.narrow(1, nodes, nodes), {}, product);  // W_out meets theta: [B, r, m]
-  return at::baddbmm(at::bmm(u.transpose(1, 2), theta), v.transpose(1, 2), phi);
+Tensor factored_relation(const Tensor& embeddings, const Tensor& weight, const Tensor& bias, Product product) {
+  const int64_t nodes = embeddings.size(2);
+  const auto halves = embeddings.chunk(2, 1);
+  const Tensor u = linear(halves[1], weight.narrow(1, 0, nodes), {}, product);      // W_in meets phi: [B, r, m]
+  const Tensor v = linear(halves[0], weight.narrow(1, nodes, nodes), {}, product);  // W_out meets theta: [B, r, m]
+  const Tensor mix = at::cat({u, v}, 1).transpose(1, 2);                            // [B, m, 2r]
+  return bias.defined() ? at::baddbmm(bias.view({1, -1, 1}), mix, embeddings) : at::bmm(mix, embeddings);
 }
 
 }  // namespace
@@ -32,25 +38,31 @@ RelationPath relation_path(int64_t nodes, int64_t rank, int64_t outputs) {
   return cheaper && nodes >= kFactoredNodes ? RelationPath::factored : RelationPath::dense;
 }
 
-Tensor relation(const Tensor& theta, const Tensor& phi, const Tensor& weight, RelationPath path, Product product) {
-  check_rank(theta, "relation", "theta", 3, "[B, r, N] float");
-  check_rank(phi, "relation", "phi", 3, "[B, r, N] float");
+Tensor relation(const Tensor& embeddings, const Tensor& weight, const Tensor& bias, RelationPath path,
+                Product product) {
+  check_rank(embeddings, "relation", "embeddings", 3, "[B, 2r, N] float");
   check_rank(weight, "relation", "weight", 2, "[m, 2N] float");
-  if (phi.sizes() != theta.sizes() || phi.scalar_type() != theta.scalar_type() || phi.device() != theta.device()) {
-    throw ShapeError(
-        fmt::format("relation: phi must be like theta, {}, got {}", describe(theta), describe(phi)));
+  if (embeddings.size(1) % 2 != 0) {
+    throw ShapeError("relation: embeddings must be [B, 2r, N] float, theta above phi, got " + describe(embeddings));
   }
-  if (weight.size(1) != 2 * theta.size(2) || weight.device() != theta.device()) {
-    throw ShapeError(fmt::format("relation: weight must be [m, {}] on {}, got {}", 2 * theta.size(2),
-                                 theta.device().str(), describe(weight)));
+  if (weight.size(1) != 2 * embeddings.size(2) || weight.device() != embeddings.device()) {
+    throw ShapeError(fmt::format("relation: weight must be [m, {}] on {}, got {}", 2 * embeddings.size(2),
+                                 embeddings.device().str(), describe(weight)));
   }
-  if (path == RelationPath::automatic) path = relation_path(theta.size(2), theta.size(1), weight.size(0));
+  if (bias.defined() && (bias.dim() != 1 || bias.size(0) != weight.size(0) || bias.device() != embeddings.device())) {
+    throw ShapeError(fmt::format("relation: bias must be [{}] on {}, got {}", weight.size(0), embeddings.device().str(),
+                                 describe(bias)));
+  }
+  if (path == RelationPath::automatic) {
+    path = relation_path(embeddings.size(2), embeddings.size(1) / 2, weight.size(0));
+  }
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  const auto type = theta.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
-  const Tensor wide_theta = theta.to(type), wide_phi = phi.to(type), wide_weight = weight.to(type);
-  const Tensor result = path == RelationPath::dense ? dense_relation(wide_theta, wide_phi, wide_weight)
-                                                    : factored_relation(wide_theta, wide_phi, wide_weight, product);
-  return result.to(theta.scalar_type());
+  const auto type = embeddings.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+  const Tensor wide = embeddings.to(type), wide_weight = weight.to(type);
+  const Tensor wide_bias = bias.defined() ? bias.to(type) : bias;
+  const Tensor result = path == RelationPath::dense ? dense_relation(wide, wide_weight, wide_bias)
+                                                    : factored_relation(wide, wide_weight, wide_bias, product);
+  return result.to(embeddings.scalar_type());
 }
 
 }  // namespace reid::ops
