@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // A whole evaluation against the bare product of its features, in one run.
 //
-//   micro_evaluate [queries gallery columns threads repeats]        default: Market-1501's 3368 15913 2048, all threads, 5
+//   micro_evaluate [queries gallery columns threads rounds rerank]   default: Market-1501's 3368 15913 2048, all threads, 5
 //
-// Prints the best time of each library's plain product Q x D x G, of ops::matmul, and of metrics::evaluate (checks, norms, products in
-// tiles, ranks of every hit, both average precisions, 1,000 bootstrap resamples), with the last one's ratio to ops::matmul's
-// better library. Features are random unit rows around one centre an identity; identities and cameras are as in the set.
+// Prints the best time of each library's plain product Q x D x G and of metrics::evaluate (checks, norms, products in tiles,
+// ranks of every hit, both average precisions, 1,000 bootstrap resamples), with its ratio to the quicker product and the memory
+// that it took beyond what was there. The jobs take turns, round by round, so that a busy machine slows all of them.
+// `rerank` names a variant, which is timed against the plain product of all N = Q + G items with themselves, computed in
+// pieces; Features are random around one centre an identity; identities and cameras are as in the set.
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
@@ -13,7 +15,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
+#include <functional>
 #include <iostream>
+#include <string>
 #include <vector>
 
 #include "reid/core/error.hpp"
@@ -22,15 +27,53 @@
 
 namespace {
 
-template <class F>
-double best_of(int64_t repeats, const F& run) {
-  double best = 1e300;
-  for (int64_t i = 0; i < repeats; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    run();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+/// Best seconds of jobs that take turns.
+class Jobs {
+ public:
+  void add(std::string name, std::function<void()> run) { jobs_.push_back({std::move(name), std::move(run), 1e300}); }
+  void run(int64_t rounds) {
+    for (int64_t i = 0; i < rounds; ++i) {
+      for (auto& job : jobs_) {
+        const auto start = std::chrono::steady_clock::now();
+        job.run();
+        job.best = std::min(job.best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      }
+    }
   }
-  return best;
+  /// Jobs up to `bare` are products; the others are compared with the quickest of them.
+  void print(std::size_t bare, double flop) const {
+    double quickest = 1e300;
+    for (std::size_t i = 0; i < bare; ++i) quickest = std::min(quickest, jobs_[i].best);
+    for (std::size_t i = 0; i < jobs_.size(); ++i) {
+      std::cout << fmt::format("{:<34}{:>9.3f} s{:>9.1f} GFLOP/s", jobs_[i].name, jobs_[i].best, flop / jobs_[i].best * 1e-9);
+      std::cout << (i < bare ? "\n" : fmt::format("   {:.3f} of the quicker product\n", jobs_[i].best / quickest));
+    }
+  }
+
+ private:
+  struct Job {
+    std::string name;
+    std::function<void()> run;
+    double best;
+  };
+  std::vector<Job> jobs_;
+};
+
+/// A line of /proc/self/status in MiB, such as "VmHWM:".
+double status_mib(const std::string& name) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind(name, 0) == 0) return std::strtod(line.c_str() + name.size(), nullptr) / 1024;
+  }
+  return 0;
+}
+
+/// Peak of the resident memory while `run` runs beyond what was there, in MiB.
+double extra_mib(const std::function<void()>& run) {
+  std::ofstream("/proc/self/clear_refs") << "5";  // the peak starts anew
+  const double before = status_mib("VmRSS:");
+  run();
+  return status_mib("VmHWM:") - before;
 }
 
 int64_t argument(int argc, char** argv, int at, int64_t standard) {
@@ -50,36 +93,53 @@ reid::metrics::FeatureSet random_set(int64_t rows, const torch::Tensor& centres,
 int main(int argc, char** argv) {
   try {
     const int64_t queries = argument(argc, argv, 1, 3368), gallery = argument(argc, argv, 2, 15913);
-    const int64_t columns = argument(argc, argv, 3, 2048), repeats = argument(argc, argv, 5, 5);
+    const int64_t columns = argument(argc, argv, 3, 2048), rounds = argument(argc, argv, 5, 5);
     if (const int64_t threads = argument(argc, argv, 4, 0); threads > 0) at::set_num_threads(static_cast<int>(threads));
     const torch::NoGradGuard no_gradient;
     torch::manual_seed(0);
     const auto centres = torch::randn({751, columns});
     const auto query_set = random_set(queries, centres, 1), gallery_set = random_set(gallery, centres, 0);
     const double flop = 2.0 * static_cast<double>(queries) * static_cast<double>(gallery) * static_cast<double>(columns);
-    const auto row = [&](const std::string& name, double seconds) {
-      std::cout << fmt::format("{:<28}{:>9.3f} s{:>9.1f} GFLOP/s\n", name, seconds, flop / seconds * 1e-9);
+    std::cout << fmt::format("{} x {} x {}, {} threads, best of {}\n", queries, columns, gallery, at::get_num_threads(), rounds);
+    reid::metrics::EvaluateOptions options;
+    const auto evaluate = [&] {
+      reid::metrics::evaluate(query_set, gallery_set, reid::metrics::protocol("market1501"), options);
     };
-    std::cout << fmt::format("{} x {} x {}, {} threads, best of {}\n", queries, columns, gallery, at::get_num_threads(), repeats);
-    double bare = 1e300;
+    if (argc > 6) {
+      options.rerank = reid::metrics::RerankOptions{};
+      options.rerank->variant = argv[6];
+      const auto all = torch::cat({query_set.features, gallery_set.features});
+      const double n = static_cast<double>(all.size(0));
+      Jobs jobs;
+      for (const auto product : {reid::ops::Product::aten, reid::ops::Product::onednn}) {
+        jobs.add("N x N product, " + reid::enum_name(product), [&all, product] {
+          for (int64_t begin = 0; begin < all.size(0); begin += 1024) {
+            reid::ops::matmul(all.narrow(0, begin, std::min<int64_t>(1024, all.size(0) - begin)), all, true, product);
+          }
+        });
+      }
+      jobs.add(fmt::format("evaluate, {}", argv[6]), evaluate);
+      const double extra = extra_mib(evaluate);
+      jobs.run(rounds);
+      jobs.print(2, 2 * n * n * static_cast<double>(columns));
+      std::cout << fmt::format("memory beyond the features: {:.0f} MiB\n", extra);
+      return 0;
+    }
+    Jobs jobs;
     for (const auto product : {reid::ops::Product::aten, reid::ops::Product::onednn}) {
-      const double seconds = best_of(
-          repeats, [&] { reid::ops::matmul(query_set.features, gallery_set.features, true, product); });
-      row("product, " + reid::enum_name(product), seconds);
-      bare = std::min(bare, seconds);
+      jobs.add("product, " + reid::enum_name(product),
+               [&, product] { reid::ops::matmul(query_set.features, gallery_set.features, true, product); });
     }
     for (const auto metric : {reid::ops::Metric::cosine, reid::ops::Metric::euclidean}) {
-      reid::metrics::EvaluateOptions options;
-      options.metric = metric;
-      std::string library;
-      const double seconds = best_of(repeats, [&] {
-        const auto result = reid::metrics::evaluate(query_set, gallery_set, reid::metrics::protocol("market1501"), options);
-        library = result.json.at("product").get<std::string>();
+      jobs.add("evaluate, " + reid::enum_name(metric), [&, metric] {
+        options.metric = metric;
+        evaluate();
       });
-      row(fmt::format("evaluate, {} ({})", reid::enum_name(metric), library), seconds);
-      std::cout << fmt::format("{:<28}{:>9.3f}\n", "  ratio to the better product", seconds / bare);
     }
-    std::cout << "choices: " << reid::ops::product_choices().dump() << "\n";
+    const double extra = extra_mib(evaluate);
+    jobs.run(rounds);
+    jobs.print(2, flop);
+    std::cout << fmt::format("memory of evaluate beyond the features: {:.0f} MiB\n", extra);
     return 0;
   } catch (const reid::Error& error) {
     std::cerr << error.what() << "\n";

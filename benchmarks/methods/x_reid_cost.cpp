@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// What training with the objective x_reid costs beside its baseline, the same vision transformer without cross
+// attention: seconds and peak memory of a training step, and pictures per second of the deployed network, which is the
+// same for both. One program, one table; the variants take turns, medians are printed.
+//
+//   bench_x_reid_cost [--threads N] [--repeats N] [--model NAME] [--stride N] [--identities 16] [--images 4]
+//                     [--batches 1,8] [--bf16] [--json FILE]
+//
+// Memory is the peak resident size of a child process that makes one training step, less that of a child that makes
+// the same networks only. The children tell it themselves (VmHWM).
+#include <ATen/Parallel.h>
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iostream>
+
+#include "reid/core/error.hpp"
+#include "reid/core/io.hpp"
+#include "reid/core/memory.hpp"
+#include "reid/losses/losses.hpp"
+#include "reid/models/registry.hpp"
+#include "reid/ops/matmul.hpp"
+
+namespace {
+
+using namespace reid;
+
+struct Settings {
+  int64_t threads = 2, repeats = 3, stride = 16, identities = 16, images = 4;
+  std::vector<int64_t> batches{1, 8};
+  std::string model = "vit_b16", json, child;
+  bool child_trains = false, half = false;
+};
+
+struct Variant {
+  std::string name;
+  Json objective;
+};
+
+const std::vector<Variant>& variants() {
+  static const std::vector<Variant> all{{"baseline", {{"name", "x_reid"}, {"intra", "off"}, {"inter", "off"}}},
+                                        {"IntraX", {{"name", "x_reid"}, {"inter", "off"}}},
+                                        {"InterX", {{"name", "x_reid"}, {"intra", "off"}}},
+                                        {"both", {{"name", "x_reid"}}}};
+  return all;
+}
+
+double seconds(const std::function<void()>& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+std::shared_ptr<nn::Model> make_network(const Settings& settings) {
+  torch::manual_seed(0);
+  return nn::make_model(models::registry(), {{"name", settings.model}, {"stride", settings.stride}});
+}
+
+/// One batch, trained on again and again.
+class Training {
+ public:
+  Training(const Settings& settings, const Variant& variant) : model_(make_network(settings)) {
+    objective_ = losses::objectives().create(variant.objective, "/objective", *model_, nn::TrainingFacts{751, 6});
+    const auto n = settings.identities * settings.images;
+    const auto& size = model_->preprocess();
+    batch_.images = torch::randn({n, 3, size.height, size.width});
+    batch_.identities = torch::arange(n).div(settings.images, "floor");
+    batch_.index = torch::arange(n);
+    model_->train();
+    auto parameters = model_->parameters();
+    for (const auto& parameter : objective_->parameters()) parameters.push_back(parameter);
+    optimizer_ = std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(1e-4).momentum(0.9));
+    progress_.steps_per_epoch = 1;
+    progress_.step = 100;  // behind the ramp
+  }
+  void step() {
+    optimizer_->zero_grad();
+    objective_->compute(*model_, batch_, progress_).total.backward();
+    optimizer_->step();
+  }
+
+ private:
+  std::shared_ptr<nn::Model> model_;
+  std::shared_ptr<nn::Objective> objective_;
+  Batch batch_;
+  Progress progress_;
+  std::unique_ptr<torch::optim::SGD> optimizer_;
+};
+
+double peak_megabytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) / 1024;
+  }
+  throw WorkError("x_reid_cost: /proc/self/status must have VmHWM, got none");
+}
+
+/// What this program, started again as a child, says its peak was.
+double child_peak(const Settings& settings, const Variant& variant, bool trains) {
+  const std::string command = std::filesystem::read_symlink("/proc/self/exe").string();
+  FILE* pipe = popen(fmt::format("'{}' --child {} {} --threads {} --model {} --stride {} --identities {} --images {}",
+                                 command, variant.name, trains ? "--child-trains" : "", settings.threads, settings.model,
+                                 settings.stride, settings.identities, settings.images)
+                         .c_str(),
+                     "r");
+  REID_CHECK(pipe != nullptr, WorkError, "x_reid_cost: a child process must start, got an error from popen");
+  double megabytes = 0;
+  const int read = std::fscanf(pipe, "%lf", &megabytes);
+  const int status = pclose(pipe);
+  REID_CHECK(read == 1 && status == 0, WorkError, "x_reid_cost: the child process must end with 0 and say its peak");
+  return megabytes;
+}
+
+void run_child(const Settings& settings) {
+  const auto variant = std::find_if(variants().begin(), variants().end(),
+                                    [&](const Variant& v) { return v.name == settings.child; });
+  REID_CHECK(variant != variants().end(), InputError,
+             fmt::format("x_reid_cost: child must name a variant, got '{}'", settings.child));
+  Training training(settings, *variant);
+  if (settings.child_trains) training.step();
+  std::cout << peak_megabytes() << "\n";
+}
+
+Json training(const Settings& settings) {
+  Json rows = Json::array();
+  std::cout << fmt::format("\nTraining step, {} x {} pictures, SGD\n{:<10} {:>9} {:>12} {:>10} {:>12}\n", settings.identities,
+                           settings.images, "", "seconds", "/baseline", "peak MB", "/baseline");
+  std::vector<std::unique_ptr<Training>> trainings;
+  for (const auto& variant : variants()) trainings.push_back(std::make_unique<Training>(settings, variant));
+  std::vector<std::vector<double>> times(variants().size());
+  for (int64_t round = -1; round < settings.repeats; ++round) {
+    for (std::size_t i = 0; i < trainings.size(); ++i) {
+      const double t = seconds([&] { trainings[i]->step(); });
+      if (round >= 0) times[i].push_back(t);
+    }
+  }
+  trainings.clear();
+  double first_time = 0, first_memory = 0;
+  for (std::size_t i = 0; i < variants().size(); ++i) {
+    const auto& variant = variants()[i];
+    const double time = median(times[i]);
+    const double memory = child_peak(settings, variant, true) - child_peak(settings, variant, false);
+    if (i == 0) {
+      first_time = time;
+      first_memory = memory;
+    }
+    std::cout << fmt::format("{:<10} {:>9.3f} {:>11.3f}x {:>10.0f} {:>11.3f}x\n", variant.name, time, time / first_time, memory,
+                             memory / first_memory);
+    rows.push_back({{"variant", variant.name}, {"seconds", time}, {"peak_mb", memory}});
+  }
+  return rows;
+}
+
+Json inference(const Settings& settings) {
+  Json rows = Json::array();
+  const torch::NoGradGuard no_grad;
+  auto model = make_network(settings);
+  model->eval();
+  auto half = settings.half ? make_network(settings) : nullptr;
+  if (half) {
+    half->eval();
+    half->to(torch::kBFloat16);
+  }
+  std::cout << "\nInference of the deployed network, which is the plain transformer: pictures per second\n";
+  for (const int64_t batch : settings.batches) {
+    const auto images = torch::randn({batch, 3, model->preprocess().height, model->preprocess().width});
+    std::vector<double> full_times, half_times;
+    for (int64_t round = -1; round < 3 * settings.repeats; ++round) {
+      const double t = seconds([&] { model->embed(images); });
+      const double h = half ? seconds([&] { half->embed(images); }) : 0;
+      if (round < 0) continue;
+      full_times.push_back(t);
+      half_times.push_back(h);
+    }
+    const double rate = static_cast<double>(batch) / median(full_times);
+    Json row{{"batch", batch}, {"pictures_per_second", rate}};
+    std::cout << fmt::format("  batch {:>3}: {:>7.2f} float32", batch, rate);
+    if (half) {
+      const double half_rate = static_cast<double>(batch) / median(half_times);
+      const auto cosine = torch::cosine_similarity(model->embed(images), half->embed(images).to(torch::kFloat32), 1);
+      row["bf16"] = {{"pictures_per_second", half_rate}, {"cosine_min", cosine.min().item<double>()}};
+      std::cout << fmt::format(", {:.2f} bf16 ({:.2f}x), smallest cosine {:.6f}", half_rate, half_rate / rate,
+                               cosine.min().item<double>());
+    }
+    std::cout << "\n";
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Settings settings;
+  CLI::App app("What training with x_reid costs beside its baseline");
+  app.add_option("--threads", settings.threads, "number of threads")->capture_default_str();
+  app.add_option("--repeats", settings.repeats, "rounds")->capture_default_str();
+  app.add_option("--model", settings.model, "vision transformer on patches")->capture_default_str();
+  app.add_option("--stride", settings.stride, "step between patches")->capture_default_str();
+  app.add_option("--identities", settings.identities, "identities of a training batch; 0: no training")->capture_default_str();
+  app.add_option("--images", settings.images, "images of each")->capture_default_str();
+  app.add_option("--batches", settings.batches, "inference batches")->delimiter(',')->capture_default_str();
+  app.add_flag("--bf16", settings.half, "inference in bf16, too");
+  app.add_option("--json", settings.json, "write the figures to this file");
+  app.add_option("--child", settings.child)->group("");
+  app.add_flag("--child-trains", settings.child_trains)->group("");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    at::set_num_threads(static_cast<int>(settings.threads));
+    if (!settings.child.empty()) {
+      run_child(settings);
+      return 0;
+    }
+    keep_freed_memory();
+    std::cout << std::unitbuf;
+    std::cout << fmt::format("{} at stride {}, {} threads, medians\n", settings.model, settings.stride, settings.threads);
+    Json result{{"model", settings.model}, {"stride", settings.stride}, {"threads", settings.threads}};
+    result["inference"] = inference(settings);
+    if (settings.identities > 0) result["training"] = training(settings);
+    result["products"] = ops::product_choices();
+    if (!settings.json.empty()) write_file_atomic(settings.json, result.dump(2) + "\n");
+    return 0;
+  } catch (const Error& error) {
+    std::cerr << "bench_x_reid_cost: " << error.what() << "\n";
+    return error.exit_code();
+  }
+}
