@@ -3,8 +3,9 @@
 #   cmake -DSOURCE=<root> -P include_directions.cmake
 cmake_minimum_required(VERSION 3.24)
 
-set(rooms core ops nn data metrics engine models losses datasets)
+set(rooms core text ops nn data metrics engine models losses datasets)
 set(may_use_core core)
+set(may_use_text text core)
 set(may_use_ops ops core)
 set(may_use_nn nn core ops)
 set(may_use_data data core ops)
@@ -23,6 +24,7 @@ set(foreign_turbojpeg.h datasets)
 set(foreign_CLI "")
 set(foreign_catch2 "")
 set(foreign_spdlog core)
+set(foreign_unicode text)
 
 set(errors "")
 set(edges 0)
