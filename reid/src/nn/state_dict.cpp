@@ -11,6 +11,7 @@
 
 #include "reid/core/error.hpp"
 #include "reid/core/registry.hpp"
+#include "reid/nn/weight_adapter.hpp"
 #include "weight_formats.hpp"
 
 namespace reid::nn {
@@ -133,6 +134,7 @@ LoadReport load_state(torch::nn::Module& module, const StateDict& tensors, const
                       const std::string& source, const LoadOptions& options) {
   const StateDict target = state_of(module);
   RenamedState renamed = rename_state(tensors, layouts, target, source);
+  if (const auto* adapter = dynamic_cast<const WeightAdapter*>(&module)) adapter->adapt_weights(renamed.tensors, source);
 
   LoadReport report;
   report.layout = renamed.layout;

@@ -95,8 +95,9 @@ bool holds_tensors(const Node& dict) {
 
 /// The state dictionary in what was pickled; see `read_weights` for the order.
 const Node& find_state(const Node& root, const std::string& source, int depth = 0) {
-  constexpr std::array<std::string_view, 7> kWrappers = {"state_dict", "model",   "model_state_dict", "net",
-                                                         "network",    "weights", "params"};
+  // "teacher": of a file of self-supervised training, the averaged network, which is the one to be used.
+  constexpr std::array<std::string_view, 8> kWrappers = {"state_dict", "model",   "model_state_dict", "net",
+                                                         "network",    "weights", "params",           "teacher"};
   if (!root.is(Kind::dict)) {
     throw CheckpointError(fmt::format("{}: file must hold a state dictionary, got {}", source, describe(root)));
   }

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vision transformers on patches; vit_hybrid.cpp has those on a convolutional body.
+#include "reid/models/vit.hpp"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "entry.hpp"
+#include "layouts.hpp"
+#include "reid/core/error.hpp"
+#include "reid/models/conv_model.hpp"
+#include "reid/models/registry.hpp"
+#include "reid/nn/blocks.hpp"
+
+namespace reid::models {
+
+void EncoderOptions::validate(const std::string& where) const {
+  REID_CHECK(width % heads == 0, ConfigError,
+             fmt::format("{}/width: width must be a multiple of heads ({}), got {}", where, heads, width));
+  REID_CHECK(neck || feature == nn::Feature::before_neck, ConfigError,
+             where + "/feature: feature must be 'before_neck' where neck is false, got 'after_neck'");
+}
+
+nn::TransformerOptions EncoderOptions::block() const {
+  nn::TransformerOptions result;
+  result.width = width;
+  result.heads = heads;
+  result.hidden = static_cast<int64_t>(static_cast<double>(width) * mlp_ratio);
+  result.qkv_bias = qkv_bias;
+  result.norm_eps = norm_eps;
+  result.attention_scale = attention_scale;
+  return result;
+}
+
+void VitOptions::validate(const std::string& where) const {
+  encoder.validate(where);
+  REID_CHECK(preprocess.height >= patch && preprocess.width >= patch, ConfigError,
+             fmt::format("{}/preprocess: height and width must be at least a patch ({}), got {} and {}", where, patch,
+                         preprocess.height, preprocess.width));
+}
+
+namespace {
+
+/// A convolution with bias whose kernel is a patch.
+class Patches : public PatchEmbedding {
+ public:
+  explicit Patches(const VitOptions& options)
+      : grid_{(options.preprocess.height - options.patch) / options.stride + 1,
+              (options.preprocess.width - options.patch) / options.stride + 1} {
+    proj_ = register_module("proj", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, options.encoder.width, options.patch)
+                                                          .stride(options.stride)));
+    const torch::NoGradGuard no_grad;
+    proj_->weight.normal_(0, std::sqrt(2.0 / static_cast<double>(options.patch * options.patch * options.encoder.width)));
+  }
+  torch::Tensor forward(const torch::Tensor& images) override { return proj_(images).flatten(2).transpose(1, 2); }
+  MapSize grid() const override { return grid_; }
+
+ private:
+  MapSize grid_;
+  torch::nn::Conv2d proj_{nullptr};
+};
+
+/// The grid of a table's places; nullopt if it is none of those that are known.
+std::optional<MapSize> grid_of(int64_t places) {
+  for (const int64_t ratio : {1, 2, 3}) {
+    const auto width = std::llround(std::sqrt(static_cast<double>(places) / static_cast<double>(ratio)));
+    if (width > 0 && ratio * width * width == places) return MapSize{ratio * width, width};
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+torch::Tensor resize_positions(const torch::Tensor& table, MapSize grid, const std::string& source) {
+  auto entries = table;
+  auto old = grid_of(entries.size(1) - 1);
+  const auto distilled = grid_of(entries.size(1) - 2);
+  if ((!old || old->height != old->width) && distilled && distilled->height == distilled->width) {
+    entries = torch::cat({entries.narrow(1, 0, 1), entries.narrow(1, 2, entries.size(1) - 2)}, 1);
+    old = distilled;
+  }
+  REID_CHECK(old, CheckpointError,
+             fmt::format("{}: pos_embed must hold a class token and a grid that is square, or twice or three times as "
+                         "high as wide, to be resized to {} x {}, got {} entries",
+                         source, grid.height, grid.width, table.size(1)));
+  const auto width = entries.size(2);
+  auto places = entries.narrow(1, 1, old->positions()).reshape({1, old->height, old->width, width}).permute({0, 3, 1, 2});
+  places = at::upsample_bilinear2d(places.contiguous(), {grid.height, grid.width}, /*align_corners=*/false);
+  return torch::cat({entries.narrow(1, 0, 1), places.permute({0, 2, 3, 1}).reshape({1, grid.positions(), width})}, 1);
+}
+
+VisionTransformer::VisionTransformer(std::shared_ptr<PatchEmbedding> patches, const EncoderOptions& options,
+                                     const PreprocessOptions& preprocess)
+    : options_(options), preprocess_(preprocess) {
+  patches_ = register_module("patch_embed", std::move(patches));
+  const auto width = options_.width;
+  cls_token_ = register_parameter("cls_token", torch::empty({1, 1, width}).normal_(0, 0.02));
+  pos_embed_ = register_parameter("pos_embed", torch::empty({1, 1 + grid().positions(), width}).normal_(0, 0.02));
+  torch::nn::ModuleList list;
+  for (int64_t i = 0; i < options_.depth; ++i) {
+    const auto last = static_cast<double>(std::max<int64_t>(1, options_.depth - 1));
+    blocks_.push_back(std::make_shared<nn::TransformerBlock>(options_.block(),
+                                                             options_.drop_path * static_cast<double>(i) / last));
+    list->push_back(blocks_.back());
+  }
+  register_module("blocks", list);
+  norm_ = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(options_.norm_eps)));
+  if (options_.neck) neck_ = register_module("bottleneck", nn::make_bn_neck(width));
+}
+
+nn::ModelOutput VisionTransformer::encode_image(const torch::Tensor& images, uint32_t want) {
+  check_images(images, preprocess_, "encode_image");
+  const bool maps = (want & nn::want_maps) != 0;
+  const bool tokens = maps || (want & nn::want_tokens) != 0;
+  const auto n = images.size(0);
+  auto x = torch::cat({cls_token_.expand({n, 1, options_.width}), patches_->forward(images.to(pos_embed_.scalar_type()))}, 1) +
+           pos_embed_;  // [N, L, D]
+  torch::Tensor rollout;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    if (i + 1 == blocks_.size() && !tokens) {
+      x = blocks_[i]->forward_first(x);
+      break;
+    }
+    torch::Tensor attention;
+    x = blocks_[i]->forward(x, maps ? &attention : nullptr);
+    if (maps) {
+      const torch::NoGradGuard no_grad;
+      const auto mean = (attention.detach().mean(1) + torch::eye(x.size(1), attention.options().requires_grad(false))) / 2;
+      rollout = rollout.defined() ? torch::matmul(mean, rollout) : mean;  // [N, L, L]
+    }
+  }
+  nn::ModelOutput output;
+  output.embedding = norm_(x.select(1, 0));
+  if (neck_ && (want & nn::want_neck) != 0) output.neck = neck_(output.embedding);
+  if ((want & nn::want_tokens) != 0) output.tokens = x;
+  if (maps) {
+    const auto places = rollout.select(1, 0).narrow(1, 1, grid().positions());
+    output.maps.push_back((places / places.amax(1, true)).view({n, 1, grid().height, grid().width}));
+  }
+  return output;
+}
+
+void VisionTransformer::fold_batch_norms() {
+  eval();
+  patches_->fold_batch_norms();
+  for (auto& parameter : parameters()) parameter.set_requires_grad(false);
+}
+
+std::vector<nn::StateLayout> VisionTransformer::layouts() const {
+  const auto names = state_names(*this);
+  const auto last = fmt::format("blocks.{}.", options_.depth - 1);
+  // Classifiers of the published files, and the second class token of distilled ones.
+  const std::vector<KeyRule> classifiers{{"head.", "", true},      {"head_dist.", "", true}, {"fc.", "", true},
+                                         {"pre_logits.", "", true}, {"dist_token", "", true}};
+  const auto with_classifiers = [&](std::vector<KeyRule> rules) {
+    rules.insert(rules.begin(), classifiers.begin(), classifiers.end());
+    return rules;
+  };
+  std::vector<nn::StateLayout> result;
+  result.push_back(prefix_layout("reid", names, {{"", ""}}));
+  result.push_back(prefix_layout("timm, deit", names, with_classifiers({{"", ""}})));
+  result.push_back(prefix_layout("transreid", names,
+                                 {{"base.fc.", "", true}, {"base.", ""}, {"classifier", "", true}, {"bottleneck.", "bottleneck."}}));
+  // With its jigsaw branch TransReID's last block and norm are b1; what the other parts add is left out.
+  result.push_back(prefix_layout("transreid with jpm, global branch", names,
+                                 {{"base.fc.", "", true},
+                                  {"base." + last, "", true},
+                                  {"base.norm.", "", true},
+                                  {"base.", ""},
+                                  {"b1.0.", last},
+                                  {"b1.1.", "norm."},
+                                  {"b2.", "", true},
+                                  {"classifier", "", true},
+                                  {"bottleneck.", "bottleneck."},
+                                  {"bottleneck_", "", true}}));
+  result.push_back(prefix_layout("transreid-ssl", names, {{"backbone.", ""}, {"head.", "", true}}));
+  for (const auto& layout : patches_->layouts()) {
+    result.push_back({layout.name, [layout](const std::string& key) -> std::optional<std::string> {
+                        const auto inner = layout.rename(key);
+                        return inner && !inner->empty() ? "patch_embed." + *inner : inner;
+                      }});
+  }
+  return result;
+}
+
+void VisionTransformer::adapt_weights(nn::StateDict& tensors, const std::string& source) const {
+  const auto table = tensors.find("pos_embed");
+  if (table != tensors.end() && table->second.dim() == 3 && table->second.size(0) == 1 &&
+      table->second.size(2) == options_.width && table->second.is_floating_point() &&
+      table->second.sizes() != pos_embed_.sizes()) {
+    table->second = resize_positions(table->second, grid(), source);
+  }
+  // Patches were a linear layer in timm's first files.
+  const auto patch = tensors.find("patch_embed.proj.weight");
+  const auto own = named_parameters()["patch_embed.proj.weight"];
+  if (patch != tensors.end() && patch->second.dim() == 2 && patch->second.numel() == own.numel() &&
+      patch->second.size(0) == own.size(0)) {
+    patch->second = patch->second.reshape(own.sizes());
+  }
+}
+
+void register_vit(nn::ModelRegistry& registry) {
+  struct Variant {
+    const char* name;
+    const char* summary;
+    int64_t width, heads;
+  };
+  for (const auto& variant :
+       {Variant{"vit_b16", "ViT-B/16 with overlapping patches on request and BN neck: TransReID's baseline.", 768, 12},
+        Variant{"vit_s16", "ViT-S/16 (DeiT-small's sizes) as TransReID's baseline uses it.", 384, 6},
+        Variant{"vit_tiny", "ViT-Ti/16 (DeiT-tiny's sizes) as TransReID's baseline uses it.", 192, 3}}) {
+    VitOptions defaults;
+    defaults.encoder.width = variant.width;
+    defaults.encoder.heads = variant.heads;
+    add_entry<nn::Model, VitOptions>(
+        registry, variant.name,
+        {variant.summary,
+         "Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, arXiv:2010.11929; He et al., TransReID, ICCV 2021, "
+         "arXiv:2102.04378",
+         "damo-cv/TransReID model/backbones/vit_pytorch.py, model/make_model.py (build_transformer)",
+         "faithful to TransReID's baseline, without its side information embedding and jigsaw branch"},
+        defaults, [](VitOptions& options, const std::string&) {
+          return std::make_shared<VisionTransformer>(std::make_shared<Patches>(options), options.encoder,
+                                                     options.preprocess);
+        });
+  }
+}
+
+}  // namespace reid::models

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <torch/torch.h>
+
+#include "reid/core/error.hpp"
+#include "reid/models/registry.hpp"
+#include "reid/models/vit.hpp"
+#include "reid/nn/transformer.hpp"
+#include "support/catch.hpp"
+#include "support/formula_weights.hpp"
+
+using namespace reid;
+
+namespace {
+
+Json small(const Json& more = Json::object()) {
+  Json part{{"name", "vit_tiny"}, {"width", 24}, {"heads", 3}, {"depth", 2}, {"preprocess", {{"height", 64}, {"width", 32}}}};
+  merge_json(part, more);
+  return part;
+}
+
+std::shared_ptr<models::VisionTransformer> make(const Json& part) {
+  return std::dynamic_pointer_cast<models::VisionTransformer>(nn::make_model(models::registry(), part, "/model"));
+}
+
+nn::TransformerOptions block_options() {
+  nn::TransformerOptions options;
+  options.width = 12;
+  options.heads = 3;
+  options.hidden = 20;
+  return options;
+}
+
+std::shared_ptr<nn::TransformerBlock> formula_block(const nn::TransformerOptions& options) {
+  auto block = std::make_shared<nn::TransformerBlock>(options);
+  test::fill_by_formula(*block);
+  block->to(torch::kFloat64);
+  return block;
+}
+
+/// State under other names.
+nn::StateDict renamed(const nn::StateDict& state, const std::function<std::string(const std::string&)>& name) {
+  nn::StateDict result;
+  for (const auto& [key, tensor] : state) result[name(key)] = tensor.clone();
+  return result;
+}
+
+}  // namespace
+
+TEST_CASE("Token counts are 129 at stride 16 and 211 at stride 12", "[models][vit]") {
+  const torch::NoGradGuard no_grad;
+  for (const auto& [stride, count] : {std::pair<int64_t, int64_t>{16, 129}, {12, 211}}) {
+    auto model = make({{"name", "vit_tiny"}, {"depth", 1}, {"stride", stride}});
+    model->eval();
+    const auto output = model->encode_image(torch::zeros({1, 3, 256, 128}), nn::want_tokens);
+    REQUIRE(output.tokens.sizes() == torch::IntArrayRef({1, count, 192}));
+    REQUIRE(model->grid().positions() == count - 1);
+  }
+}
+
+TEST_CASE("The networks hold as many values as the published ones", "[models][vit]") {
+  const auto count = [](const torch::nn::Module& module) {
+    int64_t values = 0;
+    for (const auto& parameter : module.parameters()) values += parameter.numel();
+    return values;
+  };
+  nn::TransformerOptions base;
+  REQUIRE(count(nn::TransformerBlock(base)) == 7087872);
+  // DeiT-tiny at 224 x 224 has 5,717,416 parameters with its classifier of 193,000, and ours has a neck of 2 x 192.
+  const auto tiny = make({{"name", "vit_tiny"}, {"preprocess", {{"height", 224}, {"width", 224}}}});
+  REQUIRE(count(*tiny) == 5717416 - 193000 + 2 * 192);
+}
+
+TEST_CASE("The first token alone is the first token of all", "[models][vit]") {
+  auto block = formula_block(block_options());
+  const auto x = 2 * test::formula_uniform("tokens", {3, 7, 12}) - 1;
+  torch::Tensor attention;
+  const auto all = block->forward(x, &attention);
+  REQUIRE(attention.sizes() == torch::IntArrayRef({3, 3, 7, 7}));
+  REQUIRE((attention.sum(-1) - 1).abs().max().item<double>() < 1e-12);
+  REQUIRE(test::relative_error(block->forward(x), all) < 1e-12);
+  REQUIRE(test::relative_error(block->forward_first(x), all.narrow(1, 0, 1)) < 1e-12);
+  {
+    const torch::NoGradGuard no_grad;  // sums are made in place then
+    const auto before = x.clone();
+    REQUIRE(test::relative_error(block->forward(x), all) < 1e-12);
+    REQUIRE(torch::equal(x, before));
+  }
+  // Attention to one's own tokens is the block itself.
+  REQUIRE(test::relative_error(block->cross(x, block->keys_values(x)), all) < 1e-12);
+}
+
+TEST_CASE("Cross attention equals its formula, masks and scale included", "[models][vit]") {
+  for (const bool bias : {true, false}) {
+    auto options = block_options();
+    options.qkv_bias = bias;
+    if (!bias) options.attention_scale = 0.3;
+    auto block = formula_block(options);
+    const auto p = block->named_parameters();
+    const auto a = 2 * test::formula_uniform("anchor", {2, 3, 12}) - 1;
+    const auto s = 2 * test::formula_uniform("source", {2, 5, 12}) - 1;
+    const auto mask = torch::tensor({1, 1, 0, 1, 0, 1, 0, 1, 1, 1}).view({2, 5}).to(torch::kBool);
+    torch::Tensor attention;
+    const auto got = block->cross(a, block->keys_values(s), mask, &attention);
+    const auto norm = [&](const torch::Tensor& x, const std::string& name) {
+      const auto centred = x - x.mean(-1, true);
+      return centred / (centred.pow(2).mean(-1, true) + 1e-6).sqrt() * p[name + ".weight"] + p[name + ".bias"];
+    };
+    const auto linear = [&](const torch::Tensor& x, const std::string& name, int64_t begin, int64_t rows) {
+      auto y = torch::matmul(x, p[name + ".weight"].narrow(0, begin, rows).t());
+      return p.contains(name + ".bias") ? y + p[name + ".bias"].narrow(0, begin, rows) : y;
+    };
+    const auto q = linear(norm(a, "norm1"), "attn.qkv", 0, 12), k = linear(norm(s, "norm1"), "attn.qkv", 12, 12),
+               v = linear(norm(s, "norm1"), "attn.qkv", 24, 12);
+    std::vector<torch::Tensor> heads;
+    for (int64_t h = 0; h < 3; ++h) {
+      const auto part = [&](const torch::Tensor& x) { return x.narrow(2, 4 * h, 4); };
+      auto scores = torch::matmul(part(q), part(k).transpose(1, 2)) * (bias ? 0.5 : 0.3);
+      const auto e = torch::exp(scores) * mask.unsqueeze(1);
+      const auto weights = e / e.sum(-1, true);
+      REQUIRE(test::relative_error(attention.select(1, h), weights) < 1e-12);
+      heads.push_back(torch::matmul(weights, part(v)));
+    }
+    const auto x = a + linear(torch::cat(heads, 2), "attn.proj", 0, 12);
+    const auto hidden = linear(norm(x, "norm2"), "mlp.fc1", 0, 20);
+    const auto expected = x + linear(hidden * 0.5 * (1 + torch::erf(hidden / std::sqrt(2.0))), "mlp.fc2", 0, 12);
+    REQUIRE(test::relative_error(got, expected) < 1e-12);
+    REQUIRE(test::relative_error(block->cross(a, block->keys_values(s), mask), expected) < 1e-12);
+    REQUIRE_THROWS_AS(block->cross(a, s), ShapeError);
+    REQUIRE_THROWS_AS(block->cross(a, block->keys_values(s), mask.narrow(1, 0, 4)), ShapeError);
+  }
+}
+
+TEST_CASE("Stochastic depth keeps the mean, drops whole samples and is off in evaluation", "[models][vit]") {
+  torch::manual_seed(4);
+  const auto x = torch::ones({4000, 2, 3});
+  const auto dropped = nn::drop_path(x, 0.25, true);
+  const auto flat = dropped.flatten(1);
+  REQUIRE(torch::equal(flat.amax(1), flat.amin(1)));
+  REQUIRE(((flat == 0) | ((flat - 4 / 3.0).abs() < 1e-6)).all().item<bool>());
+  REQUIRE((flat.select(1, 0) == 0).to(torch::kFloat32).mean().item<double>() == Approx(0.25).margin(0.03));
+  REQUIRE(torch::equal(nn::drop_path(x, 0.25, false), x));
+  REQUIRE(torch::equal(nn::drop_path(x, 0, true), x));
+  auto model = make(small({{"drop_path", 0.9}}));
+  const auto images = test::formula_images("drop", 4, 64, 32);
+  model->train();
+  REQUIRE_FALSE(torch::equal(model->encode_image(images).embedding, model->encode_image(images).embedding));
+}
+
+TEST_CASE("Tokens are before the final norm, class token first; roll-out is a map of the places", "[models][vit]") {
+  auto model = make(small());
+  test::fill_by_formula(*model);
+  model->eval();
+  const torch::NoGradGuard no_grad;
+  const auto images = test::formula_images("tokens", 2, 64, 32);
+  const auto output = model->encode_image(images, nn::want_tokens | nn::want_maps);
+  REQUIRE(output.tokens.sizes() == torch::IntArrayRef({2, 9, 24}));
+  REQUIRE(test::relative_error(model->final_norm()->forward(output.tokens.select(1, 0)), output.embedding) < 1e-6);
+  REQUIRE(output.maps.size() == 1);
+  REQUIRE(output.maps[0].sizes() == torch::IntArrayRef({2, 1, 4, 2}));
+  REQUIRE(output.maps[0].amax(torch::IntArrayRef({1, 2, 3})).min().item<float>() == 1);
+  // By hand from the two blocks' attention.
+  auto one = make(small({{"depth", 1}}));
+  auto state = nn::state_of(*model);
+  for (auto it = state.begin(); it != state.end();) it = it->first.rfind("blocks.1.", 0) == 0 ? state.erase(it) : std::next(it);
+  nn::load_state(*one, state, {}, "state");
+  one->eval();
+  torch::Tensor second;
+  model->encoder_blocks()[1]->forward(one->encode_image(images, nn::want_tokens).tokens, &second);
+  auto first = one->encode_image(images, nn::want_maps).maps[0].flatten(1);
+  const auto eye = torch::eye(9);
+  const auto a2 = (second.mean(1) + eye) / 2;
+  torch::Tensor a1;
+  {
+    torch::Tensor attention;
+    // The first block's input again: tokens of a network without blocks are its embedding of places and positions.
+    const auto named = model->named_parameters();
+    const auto places = torch::conv2d(images, named["patch_embed.proj.weight"], named["patch_embed.proj.bias"], 16);
+    const auto x = torch::cat({named["cls_token"].expand({2, 1, 24}), places.flatten(2).transpose(1, 2)}, 1) + named["pos_embed"];
+    model->encoder_blocks()[0]->forward(x, &attention);
+    a1 = (attention.mean(1) + eye) / 2;
+  }
+  REQUIRE(test::relative_error(first, a1.select(1, 0).narrow(1, 1, 8) / a1.select(1, 0).narrow(1, 1, 8).amax(1, true)) < 1e-5);
+  const auto r = torch::matmul(a2, a1).select(1, 0).narrow(1, 1, 8);
+  REQUIRE(test::relative_error(output.maps[0].flatten(1), r / r.amax(1, true)) < 1e-5);
+}
+
+TEST_CASE("Weights are read as they are published", "[models][vit][weights]") {
+  auto source = make(small());
+  test::fill_by_formula(*source);
+  const auto state = nn::state_of(*source);
+  const auto check = [&](const nn::StateDict& file, const std::string& layout, const nn::LoadOptions& options = {}) {
+    auto target = make(small());
+    const auto report = nn::load_state(*target, file, target->layouts(), "file", options);
+    REQUIRE(report.layout == layout);
+    for (const auto& [name, tensor] : nn::state_of(*target)) {
+      if (name.rfind("bottleneck", 0) == 0 && options.allow_missing_neck) continue;
+      CAPTURE(name);
+      REQUIRE(torch::equal(tensor, state.at(name)));
+    }
+  };
+  nn::LoadOptions no_neck;
+  no_neck.allow_missing_neck = true;
+  auto bare = state;
+  for (auto it = bare.begin(); it != bare.end();) it = it->first.rfind("bottleneck", 0) == 0 ? bare.erase(it) : std::next(it);
+
+  check(state, "reid");
+  auto timm = bare;
+  timm["head.weight"] = torch::zeros({5, 24});
+  timm["head.bias"] = torch::zeros({5});
+  timm["patch_embed.proj.weight"] = timm["patch_embed.proj.weight"].reshape({24, -1});  // of the first files
+  check(timm, "timm, deit", no_neck);
+  auto transreid = renamed(state, [](const std::string& name) {
+    return name.rfind("bottleneck", 0) == 0 ? name : "base." + name;
+  });
+  transreid["base.fc.weight"] = torch::zeros({5, 24});
+  transreid["classifier.weight"] = torch::zeros({7, 24});
+  check(transreid, "transreid");
+  auto jpm = transreid;
+  for (const auto& [name, tensor] : state) {
+    if (name.rfind("blocks.1.", 0) == 0) {
+      jpm["b1.0." + name.substr(9)] = jpm["b2.0." + name.substr(9)] = tensor;
+      jpm["base." + name] = tensor + 1;  // unused by the network with parts
+    }
+    if (name.rfind("norm.", 0) == 0) {
+      jpm["b1.1." + name.substr(5)] = jpm["b2.1." + name.substr(5)] = tensor;
+      jpm["base." + name] = tensor + 1;
+    }
+  }
+  jpm["bottleneck_1.weight"] = torch::zeros({24});
+  jpm["classifier_1.weight"] = torch::zeros({7, 24});
+  check(jpm, "transreid with jpm, global branch");
+  auto ssl = renamed(bare, [](const std::string& name) { return "module.backbone." + name; });
+  ssl["module.head.mlp.0.weight"] = torch::zeros({3, 24});
+  check(ssl, "transreid-ssl", no_neck);
+}
+
+TEST_CASE("A position table of another grid is resized on loading, or refused with its size", "[models][vit][weights]") {
+  auto target = make(small());
+  auto file = nn::state_of(*target);
+  const auto table = test::formula_uniform("table", {1, 197, 24}).to(torch::kFloat32);
+  file["pos_embed"] = table;
+  nn::load_state(*target, file, target->layouts(), "file");
+  const auto loaded = target->named_parameters()["pos_embed"];
+  REQUIRE(torch::equal(loaded, models::resize_positions(table, {4, 2}, "file")));
+  REQUIRE(torch::equal(loaded.select(1, 0), table.select(1, 0)));
+  // Twice as high as wide: 16 x 8, TransReID's own checkpoints.
+  file["pos_embed"] = test::formula_uniform("table", {1, 129, 24}).to(torch::kFloat32);
+  nn::load_state(*target, file, target->layouts(), "file");
+  file["pos_embed"] = torch::zeros({1, 212, 24});
+  REQUIRE_THROWS_WITH(nn::load_state(*target, file, target->layouts(), "weights.pth"),
+                      Catch::Contains("weights.pth") && Catch::Contains("4 x 2") && Catch::Contains("212"));
+  // Of another architecture: named, and nothing is changed.
+  const auto before = target->named_parameters()["cls_token"].clone();
+  auto other = nn::state_of(*make(small({{"width", 48}})));
+  REQUIRE_THROWS_AS(nn::load_state(*target, other, target->layouts(), "file"), CheckpointError);
+  auto resnet = nn::make_model(models::registry(), "resnet18");
+  REQUIRE_THROWS_AS(nn::load_state(*target, nn::state_of(*resnet), target->layouts(), "file"), CheckpointError);
+  REQUIRE(torch::equal(target->named_parameters()["cls_token"], before));
+}
+
+TEST_CASE("The hybrid takes a body's published weights and folds its batch norms", "[models][vit][weights]") {
+  const Json part{{"name", "vit_hybrid"}, {"width", 24}, {"depth", 2}, {"heads", 3},
+                  {"preprocess", {{"height", 64}, {"width", 32}}}};
+  auto model = make(part);
+  REQUIRE(model->grid().height == 4);
+  REQUIRE(model->grid().width == 2);
+  auto body = models::bodies().create("mobilenet_v2", "");
+  test::fill_by_formula(*body);
+  auto file = nn::state_of(*body);
+  file["classifier.1.weight"] = torch::zeros({5, 1280});
+  nn::LoadOptions options;
+  options.allow_missing_neck = true;
+  REQUIRE_THROWS_AS(nn::load_state(*model, file, model->layouts(), "file", options), CheckpointError);
+  options.skip = {"cls_token", "pos_embed", "patch_embed.proj.*", "blocks.*", "norm.*"};
+  const auto report = nn::load_state(*model, file, model->layouts(), "file", options);
+  const auto state = nn::state_of(*model);
+  for (const auto& [name, tensor] : nn::state_of(*body)) REQUIRE(torch::equal(state.at("patch_embed.backbone." + name), tensor));
+  REQUIRE(report.loaded == static_cast<int64_t>(nn::state_of(*body).size()));
+  // Its own state fits, too.
+  nn::load_state(*make(part), state, model->layouts(), "file");
+  REQUIRE(model->spec().at("body") == Json{{"name", "mobilenet_v2"}, {"last_stride", 1}});
+}
+
+TEST_CASE("Wrong options of a vision transformer are refused", "[models][vit]") {
+  REQUIRE_THROWS_WITH(make(small({{"heads", 5}})), Catch::Contains("/model/width") && Catch::Contains("24"));
+  REQUIRE_THROWS_WITH(make(small({{"preprocess", {{"height", 8}, {"width", 32}}}})), Catch::Contains("patch (16)"));
+  REQUIRE_THROWS_AS(make(small({{"drop_path", 1.5}})), ConfigError);
+  REQUIRE_THROWS_AS(make(small({{"stride", 0}})), ConfigError);
+}
