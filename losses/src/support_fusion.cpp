@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "reid/losses/support_fusion.hpp"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "reid/core/error.hpp"
+#include "reid/ops/check.hpp"
+
+namespace reid::losses {
+
+using torch::Tensor;
+
+SupportFusion::SupportFusion(int64_t width, const SupportFusionOptions& options) : width_(width), options_(options) {
+  REID_CHECK(width > 0 && options.heads > 0 && width % options.heads == 0, ConfigError,
+             fmt::format("support fusion: heads must divide the feature's width {}, got {}", width, options.heads));
+  const auto linear = [&](const char* name) {
+    return register_module(name, torch::nn::Linear(torch::nn::LinearOptions(width, width).bias(false)));
+  };
+  query_ = linear("query");
+  key_ = linear("key");
+  value_ = linear("value");
+  out_ = linear("out");
+  norm_ = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+  if (options.ffn) {
+    fc1_ = register_module("fc1", torch::nn::Linear(width, width));
+    fc2_ = register_module("fc2", torch::nn::Linear(width, width));
+    ffn_norm_ = register_module("ffn_norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+  }
+}
+
+Tensor SupportFusion::forward(const Tensor& sample, const Tensor& support, Tensor* attention) {
+  ops::check_rank(sample, "support fusion", "sample", 2, fmt::format("[N, {}]", width_));
+  ops::check_rank(support, "support fusion", "support", 3, fmt::format("[N, M, {}]", width_));
+  const auto n = sample.size(0);
+  REID_CHECK(sample.size(1) == width_ && support.size(0) == n && support.size(2) == width_, ShapeError,
+             fmt::format("support fusion: sample and support must be [N, {0}] and [N, M, {0}], got {1} and {2}", width_,
+                         ops::describe(sample), ops::describe(support)));
+  if (support.size(1) == 0) return sample;
+  const Tensor views = torch::cat({sample.unsqueeze(1), support}, 1);  // [N, M + 1, D]
+  const auto heads = options_.heads;
+  const auto split = [&](const Tensor& x) { return x.view({n, x.size(1), heads, width_ / heads}).transpose(1, 2); };
+  const Tensor asking = options_.self_attn_mean ? views : sample.unsqueeze(1);
+  const Tensor q = split(query_(asking)), k = split(key_(views)), v = split(value_(views));
+  const double scale = 1 / std::sqrt(static_cast<double>(width_) / static_cast<double>(heads));
+  const Tensor weights = torch::softmax(q.matmul(k.transpose(2, 3)) * scale, 3);  // [N, H, Q, M + 1]
+  if (attention != nullptr) *attention = weights.mean(2);
+  const Tensor kept = torch::dropout(weights, options_.dropout, is_training());
+  const Tensor joined = kept.matmul(v).transpose(1, 2).reshape({n, -1, width_});  // [N, Q, D]
+  Tensor result = norm_(asking + out_(joined)).mean(1);
+  if (options_.ffn) result = ffn_norm_(result + fc2_(torch::gelu(fc1_(result))));
+  return result;
+}
+
+}  // namespace reid::losses

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+
+namespace reid::models {
+
+/// Throws ShapeError unless tokens [N, L] int64 and mask [N, L] bool are what a text encoder can take.
+void check_tokens(const char* where, const torch::Tensor& tokens, const torch::Tensor& mask, int64_t vocabulary, int64_t longest);
+
+/// Throws ShapeError unless features are [N, L, width] and the mask [N, L] bool.
+void check_features(const char* where, const torch::Tensor& features, const torch::Tensor& mask, int64_t width);
+
+}  // namespace reid::models
