@@ -13,7 +13,6 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
@@ -21,43 +20,15 @@
 #include <string>
 #include <vector>
 
+#include "jobs.hpp"
 #include "reid/core/error.hpp"
 #include "reid/metrics/evaluate.hpp"
 #include "reid/ops/matmul.hpp"
 
 namespace {
 
-/// Best seconds of jobs that take turns.
-class Jobs {
- public:
-  void add(std::string name, std::function<void()> run) { jobs_.push_back({std::move(name), std::move(run), 1e300}); }
-  void run(int64_t rounds) {
-    for (int64_t i = 0; i < rounds; ++i) {
-      for (auto& job : jobs_) {
-        const auto start = std::chrono::steady_clock::now();
-        job.run();
-        job.best = std::min(job.best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-      }
-    }
-  }
-  /// Jobs up to `bare` are products; the others are compared with the quickest of them.
-  void print(std::size_t bare, double flop) const {
-    double quickest = 1e300;
-    for (std::size_t i = 0; i < bare; ++i) quickest = std::min(quickest, jobs_[i].best);
-    for (std::size_t i = 0; i < jobs_.size(); ++i) {
-      std::cout << fmt::format("{:<34}{:>9.3f} s{:>9.1f} GFLOP/s", jobs_[i].name, jobs_[i].best, flop / jobs_[i].best * 1e-9);
-      std::cout << (i < bare ? "\n" : fmt::format("   {:.3f} of the quicker product\n", jobs_[i].best / quickest));
-    }
-  }
-
- private:
-  struct Job {
-    std::string name;
-    std::function<void()> run;
-    double best;
-  };
-  std::vector<Job> jobs_;
-};
+using reid::bench::argument;
+using reid::bench::Jobs;
 
 /// A line of /proc/self/status in MiB, such as "VmHWM:".
 double status_mib(const std::string& name) {
@@ -74,10 +45,6 @@ double extra_mib(const std::function<void()>& run) {
   const double before = status_mib("VmRSS:");
   run();
   return status_mib("VmHWM:") - before;
-}
-
-int64_t argument(int argc, char** argv, int at, int64_t standard) {
-  return argc > at ? std::strtoll(argv[at], nullptr, 10) : standard;
 }
 
 reid::metrics::FeatureSet random_set(int64_t rows, const torch::Tensor& centres, int64_t first_id) {

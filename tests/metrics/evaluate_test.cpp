@@ -286,3 +286,90 @@ TEST_CASE("int32 labels and half or double features are taken", "[metrics][evalu
   gallery.features = gallery.features.to(torch::kFloat16);
   REQUIRE(evaluate(query, gallery, protocol("generic_camera"), euclidean()).json["metrics"] == expected);
 }
+
+TEST_CASE("junk inside the gallery moves no place and is never ranked", "[metrics][evaluate]") {
+  torch::manual_seed(17);
+  auto query = random_set(30, 5, 3, 12), gallery = random_set(400, 7, 3, 12);
+  query.ids = query.ids + 1;
+  gallery.ids = gallery.ids - 1;
+  const Tensor rows = (gallery.ids != -1).nonzero().view(-1);
+  FeatureSet clean;
+  clean.features = gallery.features.index_select(0, rows);
+  clean.ids = gallery.ids.index_select(0, rows);
+  clean.cameras = gallery.cameras.index_select(0, rows);
+  for (const auto ties : {Ties::stable, Ties::worst, Ties::best}) {
+    auto options = euclidean();
+    options.ties = ties;
+    options.ranking_top = 400;
+    const auto with = evaluate(query, gallery, protocol("market1501"), options);
+    options.ranking_top = rows.size(0);
+    const auto without = evaluate(query, clean, protocol("market1501"), options);
+    REQUIRE(with.json["metrics"] == without.json["metrics"]);
+    REQUIRE(with.json["gallery"] == rows.size(0));
+    for (int64_t q = 0; q < 30; ++q) {
+      for (int64_t k = 0; k < 400; ++k) {
+        const int64_t expected = k < rows.size(0) ? without.ranking[q][k].item<int64_t>() : -1;
+        REQUIRE(with.ranking[q][k].item<int64_t>() == (expected < 0 ? -1 : rows[expected].item<int64_t>()));
+      }
+    }
+  }
+}
+
+TEST_CASE("features of any length that float32 holds score the same under cosine", "[metrics][evaluate]") {
+  torch::manual_seed(18);
+  auto query = random_set(40, 6, 8, 1000), gallery = random_set(200, 6, 8, 1000);
+  const auto plain = evaluate(query, gallery, protocol("generic_camera")).json["metrics"];
+  for (const double scale : {1e-30, 1e30}) {  // products of two would vanish or overflow
+    auto scaled_query = query, scaled_gallery = gallery;
+    scaled_query.features = query.features * scale;
+    scaled_gallery.features = gallery.features * scale;
+    const auto scores = evaluate(scaled_query, scaled_gallery, protocol("generic_camera")).json["metrics"];
+    REQUIRE(scores["map"].get<double>() == Approx(plain["map"].get<double>()).epsilon(1e-3));
+    REQUIRE(scores["rank1"].get<double>() == Approx(plain["rank1"].get<double>()).epsilon(1e-3));
+  }
+}
+
+TEST_CASE("bad sets are refused one by one", "[metrics][evaluate]") {
+  const auto query = set_of({0, 1}, {1, 2}), gallery = set_of({1, 2, 3}, {1, 2, 2});
+  const auto& generic = protocol("generic");
+  auto empty = query;
+  empty.features = torch::zeros({0, 1});
+  empty.ids = torch::zeros({0}, torch::kInt64);
+  REQUIRE_THROWS_WITH(evaluate(empty, gallery, generic, euclidean()), "query: features must have at least one row, got none");
+  auto none = query;
+  none.features = Tensor();
+  REQUIRE_THROWS_WITH(evaluate(none, gallery, generic, euclidean()), "query: features must be [N, D] float, got none");
+  auto whole = query;
+  whole.features = torch::zeros({2, 1}, torch::kInt64);
+  REQUIRE_THROWS_AS(evaluate(whole, gallery, generic, euclidean()), reid::InputError);
+  auto zero = gallery;
+  zero.features = torch::tensor({{1.f}, {0.f}, {3.f}});
+  auto one = query;
+  one.features = torch::tensor({{1.f}, {2.f}});
+  REQUIRE_THROWS_WITH(evaluate(one, zero, generic), "gallery: features must not be zero vectors under cosine, got one in row 1");
+  auto options = euclidean();
+  options.rerank = RerankOptions{};
+  options.rerank->k1 = 5;  // 5 + 1 > 2 + 3
+  REQUIRE_THROWS_WITH(evaluate(query, gallery, generic, options),
+                      "rerank zhong_ranklist: k1 + 1 must be at most queries + gallery = 5, got 6");
+  options = euclidean();
+  options.resamples = 0;
+  REQUIRE_THROWS_AS(evaluate(query, gallery, generic, options), reid::InputError);
+  options = euclidean();
+  options.ranking_top = -1;
+  REQUIRE_THROWS_AS(evaluate(query, gallery, generic, options), reid::InputError);
+  auto two = gallery;
+  two.cameras = ids_of({1, 2});
+  REQUIRE_THROWS_WITH(evaluate(query, two, generic, euclidean()), Contains("cameras must be [3] int64"));
+}
+
+TEST_CASE("a query and a gallery whose pairs are more than 2^31 are scored", "[.nightly][metrics][evaluate]") {
+  // 47,000 x 47,000 pairs of whole numbers below 2,800: float32 holds sums of two squares. Hits are at distance 0, others behind.
+  FeatureSet query, gallery;
+  query.ids = torch::arange(47000, torch::kInt64).remainder(2800);
+  query.features = query.ids.to(torch::kFloat32).view({-1, 1});
+  gallery = query;
+  const auto result = evaluate(query, gallery, protocol("generic"), euclidean());
+  REQUIRE(metric(result, "rank1") == 1);
+  REQUIRE(metric(result, "minp") == 1);
+}

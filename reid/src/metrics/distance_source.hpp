@@ -16,7 +16,8 @@ namespace reid::metrics {
 class DistanceSource {
  public:
   virtual ~DistanceSource() = default;
-  /// Rows [begin, end) of the Q x G distances to `out`, row by row. `begin` is a multiple of ops::DistanceRows::kRows.
+  /// Rows [begin, end) of the Q x G distances to `out`, row by row. `begin` is a multiple of the
+  /// rows asked for, which are a power of two up to ops::DistanceRows::kRows or a multiple of that.
   virtual void compute(int64_t begin, int64_t end, float* out) const = 0;
   /// The library that made the products.
   virtual ops::Product product() const = 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reid/metrics/evaluate.hpp"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
@@ -12,9 +11,12 @@
 
 #include "distance_source.hpp"
 #include "inputs.hpp"
-#include "rank_hits.hpp"
+#include "precision.hpp"
 #include "reid/core/error.hpp"
 #include "reid/core/random.hpp"
+#include "reid/ops/parallel.hpp"
+#include "reid/ops/rank.hpp"
+#include "reid/ops/topk.hpp"
 #include "summary.hpp"
 
 namespace reid::metrics {
@@ -89,30 +91,28 @@ std::array<double, kRanks.size()> sampled_ranks(std::span<const float> distances
   return shares;
 }
 
-/// The first `top` kept gallery items by (distance, index), as rows of the gallery as given.
-void write_ranking(std::span<const float> distances, const Inputs& in, const Candidates& own, int64_t top, int64_t* out) {
-  std::vector<int32_t> order;
-  order.reserve(distances.size());
-  std::size_t next = 0;
-  for (std::size_t j = 0; j < distances.size(); ++j) {
-    if (next < own.same_id.size() && static_cast<std::size_t>(own.same_id[next]) == j && own.removed[next++]) continue;
-    order.push_back(static_cast<int32_t>(j));
+/// The first `top` kept gallery items by (distance, index), as rows of the gallery as given. `line` is changed.
+void write_ranking(std::span<float> line, const Inputs& in, const Candidates& own, int64_t top, int64_t* out) {
+  constexpr float kOut = std::numeric_limits<float>::infinity();  // where junk is already
+  auto kept = static_cast<int64_t>(in.gallery_rows.size());
+  for (std::size_t i = 0; i < own.same_id.size(); ++i) {
+    if (!own.removed[i]) continue;
+    line[static_cast<std::size_t>(own.same_id[i])] = kOut;
+    --kept;
   }
-  const auto count = static_cast<std::ptrdiff_t>(std::min<std::size_t>(order.size(), static_cast<std::size_t>(top)));
-  std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int32_t a, int32_t b) {
-    const float x = distances[static_cast<std::size_t>(a)], y = distances[static_cast<std::size_t>(b)];
-    return x < y || (x == y && a < b);
-  });
-  for (std::ptrdiff_t k = 0; k < count; ++k) {
-    out[k] = in.gallery_rows[static_cast<std::size_t>(order[static_cast<std::size_t>(k)])];
-  }
+  const auto count = static_cast<std::size_t>(std::min(kept, top));
+  std::vector<int32_t> order(count);
+  std::vector<float> distances(count);
+  ops::smallest(line, order, distances);
+  for (std::size_t k = 0; k < count; ++k) out[k] = in.given_row(order[k]);
 }
 
+/// Queries of a tile: those asked for, or `kRows`, halved until their distances take at most kTileBytes. A power of two up to
+/// kRows, or a multiple of kRows: where blocks of products are cut depends on the gallery's size alone.
 int64_t tile_rows(const EvaluateOptions& options, int64_t queries, int64_t gallery) {
-  constexpr int64_t grid = ops::DistanceRows::kRows;
-  const int64_t wished = options.tile_rows > 0 ? options.tile_rows : kTileBytes / (gallery * 4);
-  const int64_t on_grid = std::max<int64_t>(1, wished / grid) * grid;
-  return std::min(on_grid, queries);
+  int64_t grid = ops::DistanceRows::kRows;
+  while (grid > 1 && grid * gallery * int64_t{sizeof(float)} > kTileBytes) grid /= 2;
+  return std::min(std::max<int64_t>(1, options.tile_rows / grid) * grid, queries);
 }
 
 }  // namespace
@@ -135,10 +135,11 @@ Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protoc
   const torch::NoGradGuard no_gradient;
   const auto start = Clock::now();
   const auto metric = options.metric.value_or(protocol.metric);
-  const Inputs in = check_inputs(query, gallery, protocol, metric);
-  const int64_t q = in.query.size(0), g = in.gallery.size(0);
   std::optional<RerankOptions> reranking;
   if (options.rerank) reranking = resolve(*options.rerank);
+  Inputs in = check_inputs(query, gallery, protocol, metric);
+  if (reranking) in.drop_junk();  // which must not be anybody's neighbour
+  const int64_t q = in.query.size(0), g = in.gallery.size(0);
   const auto source = reranking ? reranked_distances(in.query, in.gallery, metric, options.product, *reranking,
                                                      options.progress)
                                 : plain_distances(in.query, in.gallery, metric, options.product);
@@ -155,32 +156,39 @@ Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protoc
 
   std::vector<Scores> scores(static_cast<std::size_t>(q));
   std::vector<uint8_t> matched(static_cast<std::size_t>(q), 0);
+  const auto score_query = [&](std::span<const float> line, const Candidates& own, std::span<const int64_t> ranks,
+                               std::size_t row) {
+    matched[row] = 1;
+    const auto p = precision(ranks);
+    auto& score = scores[row];
+    for (std::size_t k = 0; k < kRanks.size(); ++k) score[k] = ranks.front() <= kRanks[k] ? 1.0 : 0.0;
+    if (protocol.single_gallery_shot) {
+      const auto shares = sampled_ranks(line, identities, own, options.ties, options.seed, row);
+      std::copy(shares.begin(), shares.end(), score.begin());
+    }
+    score[4] = p.step;
+    score[5] = p.trapezoid;
+    score[6] = p.inverse_penalty;
+    precisions[row] = p.step;
+  };
   const int64_t rows = tile_rows(options, q, g);
   const torch::Tensor tile = torch::empty({rows, g});
   float* distances = tile.data_ptr<float>();
   for (int64_t begin = 0; begin < q; begin += rows) {
     const int64_t end = std::min(begin + rows, q);
     source->compute(begin, end, distances);
-    at::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
+    ops::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const auto row = static_cast<std::size_t>(i);
-        const std::span<const float> line(distances + (i - begin) * g, static_cast<std::size_t>(g));
+        const std::span<float> line(distances + (i - begin) * g, static_cast<std::size_t>(g));
+        for (const int32_t junk : in.junk) line[static_cast<std::size_t>(junk)] = std::numeric_limits<float>::infinity();
         const Candidates own = candidates(in, protocol, row);
+        std::vector<int64_t> ranks(own.same_id.size());
+        ops::rank_hits(line, own.same_id, own.removed, options.ties, ranks);
+        ranks.erase(std::remove(ranks.begin(), ranks.end(), 0), ranks.end());
+        std::sort(ranks.begin(), ranks.end());
+        if (!ranks.empty()) score_query(line, own, ranks, row);
         if (ranking != nullptr) write_ranking(line, in, own, options.ranking_top, ranking + i * options.ranking_top);
-        const auto ranks = rank_hits(line, own.same_id, own.removed, options.ties);
-        if (ranks.empty()) continue;
-        matched[row] = 1;
-        const auto p = precision(ranks);
-        auto& score = scores[row];
-        for (std::size_t k = 0; k < kRanks.size(); ++k) score[k] = ranks.front() <= kRanks[k] ? 1.0 : 0.0;
-        if (protocol.single_gallery_shot) {
-          const auto shares = sampled_ranks(line, identities, own, options.ties, options.seed, row);
-          std::copy(shares.begin(), shares.end(), score.begin());
-        }
-        score[4] = p.step;
-        score[5] = p.trapezoid;
-        score[6] = p.inverse_penalty;
-        precisions[i] = p.step;
       }
     });
     if (options.progress) options.progress({"ranking", end, q, ""});
@@ -199,7 +207,7 @@ Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protoc
   json["rerank"] = reranking ? rerank_json(*reranking) : Json(nullptr);
   json["queries"] = q;
   json["queries_without_match"] = unmatched;
-  json["gallery"] = g;
+  json["gallery"] = in.gallery_rows.size();
   json["metrics"] = to_json(mean_of(counted));
   json["ci95"] = to_json(bootstrap(counted, options.resamples, options.seed));
   json["seconds"] = Json{{"features", 0.0}, {"ranking", std::chrono::duration<double>(Clock::now() - start).count()}};

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inputs.hpp"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
@@ -13,6 +12,7 @@
 
 #include "reid/core/error.hpp"
 #include "reid/ops/check.hpp"
+#include "reid/ops/parallel.hpp"
 
 namespace reid::metrics {
 namespace {
@@ -80,7 +80,7 @@ void check_values(const Tensor& features, ops::Metric metric, const std::string&
   const auto good = [&](double squares) {
     return metric == ops::Metric::cosine ? std::isfinite(squares) && squares > 0 : squares < kLargest;
   };
-  at::parallel_for(0, rows, 256, [&](int64_t begin, int64_t end) {
+  ops::parallel_for(0, rows, 256, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       if (good(squares_of(row))) continue;
       int64_t seen = first_bad.load();
@@ -159,19 +159,40 @@ Inputs check_inputs(const FeatureSet& query_given, const FeatureSet& gallery, co
   }
   check_values(in.query, metric, query_name);
   for (int64_t row = 0; row < g; ++row) {
-    if (!protocol.junk || in.gallery_ids[static_cast<std::size_t>(row)] != -1) in.gallery_rows.push_back(row);
+    if (protocol.junk && in.gallery_ids[static_cast<std::size_t>(row)] == -1) {
+      in.junk.push_back(static_cast<int32_t>(row));
+    } else {
+      in.gallery_rows.push_back(row);
+    }
   }
   REID_CHECK(!in.gallery_rows.empty(), InputError,
              fmt::format("{}: gallery must hold more than junk (id -1), got {} junk rows", gallery_name, g));
   check_values(in.gallery, metric, gallery_name);
-  if (static_cast<int64_t>(in.gallery_rows.size()) != g) {
-    in.gallery = in.gallery.index_select(0, torch::tensor(in.gallery_rows));
-    in.gallery_ids = chosen(in.gallery_ids, in.gallery_rows);
-    in.gallery_cameras = chosen(in.gallery_cameras, in.gallery_rows);
-    in.gallery_clothes = chosen(in.gallery_clothes, in.gallery_rows);
-  }
-  for (std::size_t j = 0; j < in.gallery_ids.size(); ++j) in.by_id[in.gallery_ids[j]].push_back(static_cast<int32_t>(j));
+  in.list_identities();
   return in;
+}
+
+void Inputs::list_identities() {
+  by_id.clear();
+  std::size_t next = 0;
+  for (std::size_t j = 0; j < gallery_ids.size(); ++j) {
+    if (next < junk.size() && static_cast<std::size_t>(junk[next]) == j) {
+      ++next;
+      continue;
+    }
+    by_id[gallery_ids[j]].push_back(static_cast<int32_t>(j));
+  }
+}
+
+void Inputs::drop_junk() {
+  if (junk.empty()) return;
+  gallery = gallery.index_select(0, torch::tensor(gallery_rows));
+  gallery_ids = chosen(gallery_ids, gallery_rows);
+  gallery_cameras = chosen(gallery_cameras, gallery_rows);
+  gallery_clothes = chosen(gallery_clothes, gallery_rows);
+  junk.clear();
+  dropped = true;
+  list_identities();
 }
 
 }  // namespace reid::metrics

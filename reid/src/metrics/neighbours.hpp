@@ -15,18 +15,22 @@ namespace reid::metrics {
 
 /// For every row of a feature matrix the nearest rows of the same matrix, itself included.
 struct Neighbours {
-  int64_t count = 0;               // a row
-  std::vector<int32_t> index;      // [N, count], by (distance, index)
-  std::vector<float> distance;     // [N, count]
-  std::vector<float> scale;        // [N] what `finish` returned
+  int64_t count = 0;       // a row
+  torch::Tensor index;     // [N, count] int32, by (distance, index)
+  torch::Tensor distance;  // [N, count] float32
+  torch::Tensor farthest;  // [N] float32: the largest distance of the row
   std::span<const int32_t> of(int64_t row, int64_t first) const {
-    return {index.data() + row * count, static_cast<std::size_t>(first)};
+    return {index.const_data_ptr<int32_t>() + row * count, static_cast<std::size_t>(first)};
   }
 };
 
-/// One streamed pass, never N x N. `finish(distances)` may change the N distances of a row before they are compared
-/// and returns the row's scale; the distance of the row to itself is 0 by then.
+/// One pass over half of the pairs, never N x N. A row is at distance 0 from itself, no distance is negative.
 Neighbours nearest(const torch::Tensor& features, ops::Metric metric, ops::Product product, int64_t count,
-                   const std::function<float(std::span<float>)>& finish, const ProgressSink& progress);
+                   const ProgressSink& progress);
+
+/// The same after `finish(distances)` has changed the N distances of a row and returned its `farthest`: for arithmetic that
+/// doesn't keep the order, as that of half precision, which makes ties. All pairs are computed.
+Neighbours nearest_after(const torch::Tensor& features, ops::Metric metric, ops::Product product, int64_t count,
+                         const std::function<float(std::span<float>)>& finish, const ProgressSink& progress);
 
 }  // namespace reid::metrics

@@ -2,7 +2,6 @@
 // Re-ranking by sparse rows over N = Q + G items, queries first, made once; then distances by rows
 // of queries. The steps of k-reciprocal encoding, to which comments refer by number: 1 scale rows, 2 sort them to lists,
 // 3 reciprocal sets, 4 expanded sets, 5 encoding, 6 means over neighbours, 7 Jaccard distance, 8 blend.
-#include <ATen/Parallel.h>
 #include <c10/util/Half.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
@@ -10,11 +9,13 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "distance_source.hpp"
 #include "neighbours.hpp"
 #include "reid/core/error.hpp"
+#include "reid/ops/parallel.hpp"
 #include "rerank_spec.hpp"
 
 namespace reid::metrics {
@@ -32,10 +33,43 @@ using Sets = std::vector<std::vector<int32_t>>;
 
 float to_half(float value) { return static_cast<float>(c10::Half(value)); }
 
-Tensor unit_rows(const Tensor& x) {
-  const Tensor wide = x.to(torch::kFloat64);
-  const Tensor norms = wide.square().sum(1, true).sqrt();
-  return (wide / norms.masked_fill(norms == 0, 1)).to(torch::kFloat32);
+/// Sum of products in float64, eight sums side by side.
+double dot(const float* x, const float* y, int64_t n) {
+  double sums[8] = {};
+  int64_t k = 0;
+  for (; k + 8 <= n; k += 8) {
+    for (int64_t s = 0; s < 8; ++s) sums[s] += static_cast<double>(x[k + s]) * static_cast<double>(y[k + s]);
+  }
+  for (; k < n; ++k) sums[0] += static_cast<double>(x[k]) * static_cast<double>(y[k]);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+double squared_difference(const float* x, const float* y, int64_t n) {
+  double sums[8] = {};
+  int64_t k = 0;
+  const auto square = [&](int64_t at) {
+    const double d = static_cast<double>(x[at]) - static_cast<double>(y[at]);
+    return d * d;
+  };
+  for (; k + 8 <= n; k += 8) {
+    for (int64_t s = 0; s < 8; ++s) sums[s] += square(k + s);
+  }
+  for (; k < n; ++k) sums[0] += square(k);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/// Scales the rows of a matrix of ours to length 1, in place; zero rows stay.
+void make_unit_rows(Tensor& x) {
+  const int64_t columns = x.size(1);
+  float* data = x.data_ptr<float>();
+  ops::parallel_for(0, x.size(0), 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      float* row = data + i * columns;
+      const double length = std::sqrt(dot(row, row, columns));
+      const double scale = length > 0 ? 1 / length : 0;
+      for (int64_t k = 0; k < columns; ++k) row[k] = static_cast<float>(static_cast<double>(row[k]) * scale);
+    }
+  });
 }
 
 void check_count(const std::string& variant, const char* what, int64_t count, int64_t items) {
@@ -77,16 +111,33 @@ class Accumulator {
   std::vector<int32_t> touched_;
 };
 
-/// For each item the gallery rows that have it: column `item` of the gallery's sparse rows.
-SparseRows inverted(const SparseRows& rows, int64_t queries) {
-  SparseRows index(rows.size());
-  for (std::size_t i = static_cast<std::size_t>(queries); i < rows.size(); ++i) {
-    for (const auto& entry : rows[i]) {
-      index[static_cast<std::size_t>(entry.item)].push_back({static_cast<int32_t>(i) - static_cast<int32_t>(queries), entry.value});
+/// For each item the gallery rows that have it, ascending: column `item` of the gallery's sparse rows.
+class InvertedIndex {
+ public:
+  InvertedIndex() = default;
+  InvertedIndex(const SparseRows& rows, int64_t queries) : starts_(rows.size() + 1, 0) {
+    const auto first = static_cast<std::size_t>(queries);
+    for (std::size_t i = first; i < rows.size(); ++i) {
+      for (const auto& entry : rows[i]) ++starts_[static_cast<std::size_t>(entry.item) + 1];
+    }
+    for (std::size_t i = 1; i < starts_.size(); ++i) starts_[i] += starts_[i - 1];
+    entries_.resize(starts_.back());
+    std::vector<std::size_t> next(starts_.begin(), starts_.end() - 1);
+    for (std::size_t i = first; i < rows.size(); ++i) {
+      for (const auto& entry : rows[i]) {
+        entries_[next[static_cast<std::size_t>(entry.item)]++] = {static_cast<int32_t>(i - first), entry.value};
+      }
     }
   }
-  return index;
-}
+  std::span<const Entry> operator[](int32_t item) const {
+    const auto at = static_cast<std::size_t>(item);
+    return {entries_.data() + starts_[at], starts_[at + 1] - starts_[at]};
+  }
+
+ private:
+  std::vector<std::size_t> starts_;
+  std::vector<Entry> entries_;
+};
 
 // k-reciprocal encoding ----------------------------------------------------------------------------------------
 
@@ -106,8 +157,8 @@ class KReciprocal : public DistanceSource {
                                                   : ops::Metric::euclidean;
     const bool cosine_of_units = spec_.unit_rows_under_cosine && metric == ops::Metric::cosine;
     blend_scale_ = cosine_of_units ? 0.5F : 1.0F;  // 1 - s = |x - y|^2 / 2 of unit rows
-    features_ = at::cat({query, gallery}).contiguous();
-    if (spec_.unit_rows || cosine_of_units) features_ = unit_rows(features_);
+    features_ = at::cat({query, gallery});
+    if (spec_.unit_rows || cosine_of_units) make_unit_rows(features_);
     if (half_everywhere()) features_ = features_.to(torch::kFloat16).to(torch::kFloat32);
     encode(product, progress);
     rows_ = std::make_unique<ops::DistanceRows>(features_.narrow(0, 0, queries_),
@@ -120,21 +171,28 @@ class KReciprocal : public DistanceSource {
     rows_->compute(begin, end, out);
     const int64_t gallery = items_ - queries_;
     const auto lambda = static_cast<float>(*options_.lambda);
-    at::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
-      std::vector<float> shared(static_cast<std::size_t>(gallery));
+    ops::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
+      std::vector<float> shared(static_cast<std::size_t>(gallery), 0.0F);  // m = sum_j min(V[q,j], V[g,j])
+      std::vector<int32_t> touched;                                        // where it isn't 0
+      std::vector<float> distances;                                        // of those
       for (int64_t q = first; q < last; ++q) {
-        std::fill(shared.begin(), shared.end(), 0.0F);  // m = sum_j min(V[q,j], V[g,j])
+        touched.clear();
         for (const auto& own : encoding_[static_cast<std::size_t>(q)]) {
-          for (const auto& other : index_[static_cast<std::size_t>(own.item)]) {
-            shared[static_cast<std::size_t>(other.item)] += std::min(own.value, other.value);
+          for (const auto& other : index_[own.item]) {
+            float& sum = shared[static_cast<std::size_t>(other.item)];
+            const float least = std::min(own.value, other.value);
+            if (sum == 0 && least > 0) touched.push_back(other.item);
+            sum = rounded(sum + least);
           }
         }
         float* line = out + (q - begin) * gallery;
-        const float scale = neighbours_.scale[static_cast<std::size_t>(q)];
-        for (int64_t g = 0; g < gallery; ++g) {
+        const float scale = farthest_[static_cast<std::size_t>(q)];
+        blend_with_one(line, gallery, scale, lambda, touched, distances);
+        for (std::size_t t = 0; t < touched.size(); ++t) {
+          const int32_t g = touched[t];
           const float jaccard = jaccard_distance(shared[static_cast<std::size_t>(g)], q, g);
-          const float distance = spec_.scale_rows ? scaled(transformed(line[g]), scale) : blend_scale_ * transformed(line[g]);
-          line[g] = (1 - lambda) * jaccard + lambda * distance;
+          line[g] = blended(jaccard, distances[t], lambda);
+          shared[static_cast<std::size_t>(g)] = 0;
         }
       }
     });
@@ -158,10 +216,40 @@ class KReciprocal : public DistanceSource {
       const float maxima = sums_[static_cast<std::size_t>(q)] + sums_[static_cast<std::size_t>(queries_ + g)] - shared;
       jaccard = 1 - shared / (maxima + 1e-12F);
     } else {
-      jaccard = 1 - shared / (2 - shared);
+      jaccard = rounded(1 - rounded(shared / rounded(2 - shared)));
     }
-    if (spec_.clip_jaccard) jaccard = std::max(jaccard, 0.0F);
-    return options_.emulate_half ? to_half(jaccard) : jaccard;
+    return spec_.clip_jaccard ? std::max(jaccard, 0.0F) : jaccard;
+  }
+
+  /// Step 8, rounded where the original's arrays are half: a product of a half array and a number is half.
+  float blended(float jaccard, float distance, float lambda) const {
+    const float first = rounded(rounded(1 - lambda) * jaccard);
+    return half_everywhere() ? to_half(first + to_half(to_half(lambda) * distance)) : first + lambda * distance;
+  }
+
+  /// Step 8 of a line as if no gallery item shared a neighbour (J = 1); the scaled distances of the touched ones are kept.
+  void blend_with_one(float* line, int64_t gallery, float scale, float lambda, const std::vector<int32_t>& touched,
+                      std::vector<float>& distances) const {
+    const auto finished = [&](float distance) {
+      return spec_.scale_rows ? scaled(transformed(distance), scale) : blend_scale_ * transformed(distance);
+    };
+    distances.clear();
+    for (const int32_t g : touched) distances.push_back(finished(line[g]));
+    if (half_everywhere() || (spec_.scale_rows && !(scale > 0))) {
+      for (int64_t g = 0; g < gallery; ++g) line[g] = blended(1, finished(line[g]), lambda);
+      return;
+    }
+    const float one = rounded(1 - lambda);
+    // The same arithmetic without a decision in the loop.
+    const float divisor = spec_.scale_rows ? scale : 1.0F, factor = spec_.scale_rows ? 1.0F : blend_scale_;
+    if (spec_.transform == Transform::square) {
+      for (int64_t g = 0; g < gallery; ++g) {
+        const float positive = std::max(line[g], 0.0F);
+        line[g] = one + lambda * (factor * (positive * positive) / divisor);
+      }
+    } else {
+      for (int64_t g = 0; g < gallery; ++g) line[g] = one + lambda * (factor * std::max(line[g], 0.0F) / divisor);
+    }
   }
 
   /// Those of the first `count` items of i's list in whose first `count` items i is. Ascending.
@@ -179,20 +267,9 @@ class KReciprocal : public DistanceSource {
   double pair_distance(int64_t i, int64_t j, const float* data, int64_t columns) const {
     if (i == j) return 0;
     const float *x = data + i * columns, *y = data + j * columns;
-    double xx = 0, yy = 0, xy = 0, difference = 0;
-    if (base_ == ops::Metric::euclidean) {
-      for (int64_t k = 0; k < columns; ++k) {
-        const double d = static_cast<double>(x[k]) - static_cast<double>(y[k]);
-        difference += d * d;
-      }
-      return difference;
-    }
-    for (int64_t k = 0; k < columns; ++k) {
-      xx += static_cast<double>(x[k]) * static_cast<double>(x[k]);
-      yy += static_cast<double>(y[k]) * static_cast<double>(y[k]);
-      xy += static_cast<double>(x[k]) * static_cast<double>(y[k]);
-    }
-    return std::max(0.0, 1 - xy / std::sqrt(xx * yy));
+    if (base_ == ops::Metric::euclidean) return squared_difference(x, y, columns);
+    const double lengths = std::sqrt(squares_[static_cast<std::size_t>(i)] * squares_[static_cast<std::size_t>(j)]);
+    return std::max(0.0, 1 - dot(x, y, columns) / lengths);
   }
 
   void encode(ops::Product product, const ProgressSink& progress) {
@@ -201,31 +278,48 @@ class KReciprocal : public DistanceSource {
     const auto half_even = static_cast<int64_t>(std::nearbyint(static_cast<double>(k1) / 2));
     const int64_t half_count = spec_.matlab_half ? (k1 + 2) / 2 : half_even + 1;  // (k1+1)/2, halves rounded up
     const int64_t expanded = spec_.expand_one_more ? k2 + 1 : k2;
-    neighbours_ = nearest(
-        features_, base_, product, std::min(items_, std::max({own_count, half_count, expanded})),
-        [this](std::span<float> line) {
-          float largest = 0;
-          for (float& distance : line) {
-            distance = transformed(distance);
-            largest = std::max(largest, distance);
-          }
-          if (!spec_.scale_rows) return 1.0F;
-          for (float& distance : line) distance = scaled(distance, largest);
-          return largest;
-        },
-        progress);
     const auto n = static_cast<std::size_t>(items_);
+    const int64_t count = std::min(items_, std::max({own_count, half_count, expanded}));
+    if (half_everywhere()) {
+      neighbours_ = nearest_after(
+          features_, base_, product, count,
+          [this](std::span<float> line) {
+            float largest = 0;
+            for (float& distance : line) {
+              distance = transformed(distance);
+              largest = std::max(largest, distance);
+            }
+            for (float& distance : line) distance = scaled(distance, largest);
+            return largest;
+          },
+          progress);
+    } else {  // steps 1 and 2: transform and scale keep the order
+      neighbours_ = nearest(features_, base_, product, count, progress);
+      float* farthest = neighbours_.farthest.data_ptr<float>();
+      for (int64_t i = 0; i < items_; ++i) farthest[i] = transformed(farthest[i]);
+    }
+    farthest_ = {neighbours_.farthest.const_data_ptr<float>(), n};
+    if (base_ == ops::Metric::cosine) {
+      squares_.resize(n);
+      const float* rows = features_.const_data_ptr<float>();
+      const int64_t columns = features_.size(1);
+      ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          squares_[static_cast<std::size_t>(i)] = dot(rows + i * columns, rows + i * columns, columns);
+        }
+      });
+    }
     Sets halves(n);
-    at::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
+    ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) halves[static_cast<std::size_t>(i)] = reciprocal(i, half_count);
     });
     encoding_.resize(n);
     const float* data = features_.const_data_ptr<float>();
-    at::parallel_for(0, items_, 16, [&](int64_t begin, int64_t end) {
+    ops::parallel_for(0, items_, 16, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) encoding_[static_cast<std::size_t>(i)] = encoded(i, own_count, halves, data);
     });
     if (spec_.expand_one_more || k2 != 1) average_neighbours(expanded);
-    index_ = inverted(encoding_, queries_);
+    index_ = InvertedIndex(encoding_, queries_);
     sums_.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
       double sum = 0;
@@ -246,7 +340,7 @@ class KReciprocal : public DistanceSource {
     }
     std::sort(set.begin(), set.end());
     set.erase(std::unique(set.begin(), set.end()), set.end());
-    const auto largest = static_cast<double>(neighbours_.scale[static_cast<std::size_t>(i)]);
+    const auto largest = static_cast<double>(farthest_[static_cast<std::size_t>(i)]);
     std::vector<double> weights;
     double sum = 0;
     for (const int32_t j : set) {
@@ -266,7 +360,7 @@ class KReciprocal : public DistanceSource {
 
   void average_neighbours(int64_t count) {
     SparseRows averaged(encoding_.size());
-    at::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
+    ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
       Accumulator sum(items_);
       for (int64_t i = begin; i < end; ++i) {
         for (const int32_t j : neighbours_.of(i, count)) sum.add(encoding_[static_cast<std::size_t>(j)], 1);
@@ -285,7 +379,10 @@ class KReciprocal : public DistanceSource {
   float blend_scale_ = 1;
   Tensor features_;
   Neighbours neighbours_;
-  SparseRows encoding_, index_;
+  std::span<const float> farthest_;  // step 1: the largest distance of each row, transformed
+  std::vector<double> squares_;      // |x|^2, under cosine
+  SparseRows encoding_;
+  InvertedIndex index_;
   std::vector<float> sums_;
   std::unique_ptr<ops::DistanceRows> rows_;
 };
@@ -301,8 +398,7 @@ class Propagation : public DistanceSource {
     check_count(options.variant, "k1", k1, items_);
     REID_CHECK(k2 <= k1, InputError, fmt::format("rerank gnn: k2 must be at most k1 = {}, got {}", k1, k2));
     const Tensor features = at::cat({query, gallery}).contiguous();
-    const auto neighbours =
-        nearest(features, ops::Metric::cosine, product, k1, [](std::span<float>) { return 1.0F; }, progress);
+    const auto neighbours = nearest(features, ops::Metric::cosine, product, k1, progress);
     graph_.resize(static_cast<std::size_t>(items_));
     for (int64_t i = 0; i < items_; ++i) {
       auto& row = graph_[static_cast<std::size_t>(i)];
@@ -310,7 +406,7 @@ class Propagation : public DistanceSource {
       std::sort(row.begin(), row.end(), [](const Entry& a, const Entry& b) { return a.item < b.item; });
     }
     for (int round = 0; k2 != 1 && round < 2; ++round) propagate(neighbours, k2);
-    index_ = inverted(graph_, queries_);
+    index_ = InvertedIndex(graph_, queries_);
     product_ = ops::DistanceRows(features.narrow(0, 0, 1), features, ops::Metric::cosine, product).product();
   }
 
@@ -319,12 +415,12 @@ class Propagation : public DistanceSource {
   /// Minus the inner product of the propagated rows: small is near.
   void compute(int64_t begin, int64_t end, float* out) const override {
     const int64_t gallery = items_ - queries_;
-    at::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
+    ops::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
       for (int64_t q = first; q < last; ++q) {
         float* line = out + (q - begin) * gallery;
         std::fill(line, line + gallery, 0.0F);
         for (const auto& own : graph_[static_cast<std::size_t>(q)]) {
-          for (const auto& other : index_[static_cast<std::size_t>(own.item)]) line[other.item] -= own.value * other.value;
+          for (const auto& other : index_[own.item]) line[other.item] -= own.value * other.value;
         }
       }
     });
@@ -339,13 +435,15 @@ class Propagation : public DistanceSource {
       }
     }
     SparseRows next(graph_.size());
-    at::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
+    const int32_t* index = neighbours.index.const_data_ptr<int32_t>();
+    const float* distance = neighbours.distance.const_data_ptr<float>();
+    ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
       Accumulator sum(items_);
       for (int64_t i = begin; i < end; ++i) {
         for (int64_t k = 0; k < k2; ++k) {
-          const auto at = static_cast<std::size_t>(i * neighbours.count + k);
-          const auto j = static_cast<std::size_t>(neighbours.index[at]);
-          const double similarity = 1 - static_cast<double>(neighbours.distance[at]);
+          const int64_t at = i * neighbours.count + k;
+          const auto j = static_cast<std::size_t>(index[at]);
+          const double similarity = 1 - static_cast<double>(distance[at]);
           sum.add(graph_[j], similarity * similarity);
           sum.add(transposed[j], similarity * similarity);
         }
@@ -361,7 +459,8 @@ class Propagation : public DistanceSource {
   }
 
   int64_t queries_, items_;
-  SparseRows graph_, index_;
+  SparseRows graph_;
+  InvertedIndex index_;
   ops::Product product_ = ops::Product::aten;
 };
 
@@ -376,25 +475,25 @@ Tensor expanded_features(const Tensor& all, ops::Product product, const RerankOp
   const double alpha = *options.alpha;
   Tensor features = all;
   for (int64_t round = 0; round < *options.times; ++round) {
-    if (spec.unit_rows) features = unit_rows(features);
-    const auto neighbours =
-        nearest(features, ops::Metric::cosine, product, k, [](std::span<float>) { return 1.0F; }, progress);
+    if (spec.unit_rows) make_unit_rows(features);  // of ours: `all` was made for this
+    const auto neighbours = nearest(features, ops::Metric::cosine, product, k, progress);
     const Tensor next = torch::empty_like(features);
+    const int32_t* index = neighbours.index.const_data_ptr<int32_t>();
+    const float* distance = neighbours.distance.const_data_ptr<float>();
     const float* from = features.const_data_ptr<float>();
     float* to = next.data_ptr<float>();
-    at::parallel_for(0, items, 16, [&](int64_t begin, int64_t end) {
+    ops::parallel_for(0, items, 16, [&](int64_t begin, int64_t end) {
       std::vector<double> sum(static_cast<std::size_t>(columns));
       for (int64_t i = begin; i < end; ++i) {
         std::fill(sum.begin(), sum.end(), 0.0);
         for (int64_t n = 0; n < k; ++n) {
-          const auto at = static_cast<std::size_t>(i * k + n);
-          double similarity = 1 - static_cast<double>(neighbours.distance[at]);
+          double similarity = 1 - static_cast<double>(distance[i * k + n]);
           if (spec.unit_rows) similarity = std::max(similarity, 0.0);
           const double weight = std::pow(similarity, alpha);
           REID_CHECK(std::isfinite(weight), InputError,
                      fmt::format("rerank {}: alpha must be a whole number where a similarity is negative, got {}",
                                  options.variant, alpha));
-          const float* row = from + int64_t{neighbours.index[at]} * columns;
+          const float* row = from + int64_t{index[i * k + n]} * columns;
           for (int64_t c = 0; c < columns; ++c) sum[static_cast<std::size_t>(c)] += weight * static_cast<double>(row[c]);
         }
         for (int64_t c = 0; c < columns; ++c) {

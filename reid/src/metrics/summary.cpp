@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "summary.hpp"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
@@ -12,6 +11,7 @@
 #include "reid/core/error.hpp"
 #include "reid/core/random.hpp"
 #include "reid/metrics/evaluate.hpp"
+#include "reid/ops/parallel.hpp"
 
 namespace reid::metrics {
 namespace {
@@ -41,7 +41,7 @@ std::array<std::array<double, 2>, kMetricNames.size()> bootstrap(const std::vect
                                                                  uint64_t seed) {
   std::array<std::vector<double>, kMetricNames.size()> means;
   for (auto& list : means) list.resize(static_cast<std::size_t>(resamples));
-  at::parallel_for(0, resamples, 8, [&](int64_t begin, int64_t end) {
+  ops::parallel_for(0, resamples, 8, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       Random random{seed, kBootstrapStream, static_cast<uint64_t>(r)};
       Scores sum{};

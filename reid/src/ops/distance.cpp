@@ -1,130 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reid/ops/distance.hpp"
 
-#include <ATen/Parallel.h>
 #include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <cmath>
 
+#include "prepared_rows.hpp"
 #include "reid/core/error.hpp"
 #include "reid/ops/check.hpp"
+#include "reid/ops/parallel.hpp"
 
 namespace reid::ops {
 namespace {
 
 using torch::Tensor;
 
-/// |x|^2 of n values in float64, eight sums side by side.
+/// Distances of prepared rows [begin, end) of x to all of y, on the fixed grid.
 template <class T>
-double sum_of_squares(const T* x, int64_t n) {
-  double sums[8] = {};
-  int64_t k = 0;
-  for (; k + 8 <= n; k += 8) {
-    for (int64_t s = 0; s < 8; ++s) sums[s] += static_cast<double>(x[k + s]) * static_cast<double>(x[k + s]);
-  }
-  for (; k < n; ++k) sums[0] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
-/// Unit rows and norms of x [N, D]; a zero row stays zero. Norms accumulate in float64.
-template <class T>
-void unit_rows(const Tensor& x, Tensor& unit, Tensor& norms) {
-  const int64_t n = x.size(0), d = x.size(1);
-  unit = at::empty_like(x);
-  norms = at::empty({n}, x.options());
-  const T* from = x.const_data_ptr<T>();
-  T* to = unit.mutable_data_ptr<T>();
-  T* norm = norms.mutable_data_ptr<T>();
-  at::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const double length = std::sqrt(sum_of_squares(from + i * d, d));
-      const double scale = length > 0 ? 1.0 / length : 0.0;
-      for (int64_t k = 0; k < d; ++k) to[i * d + k] = static_cast<T>(static_cast<double>(from[i * d + k]) * scale);
-      norm[i] = static_cast<T>(length);
-    }
-  });
-}
-
-template <class T>
-Tensor squared_norms(const Tensor& x) {
-  const int64_t n = x.size(0), d = x.size(1);
-  Tensor norms = at::empty({n}, x.options());
-  const T* from = x.const_data_ptr<T>();
-  T* norm = norms.mutable_data_ptr<T>();
-  at::parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) norm[i] = static_cast<T>(sum_of_squares(from + i * d, d));
-  });
-  return norms;
-}
-
-/// Rows made ready for products: unit rows (cosine), or rows and squared norms (euclidean).
-template <class T>
-void prepare(const Tensor& x, Metric metric, Tensor& rows, Tensor& norms) {
-  rows = x.contiguous();
-  if (metric == Metric::cosine) {
-    Tensor unit;
-    unit_rows<T>(rows, unit, norms);
-    rows = unit;
-  } else {
-    norms = squared_norms<T>(rows);
-  }
-}
-
-/// Distances of prepared rows [begin, end) of x to all of y, on the fixed grid. `begin` is on the grid.
-template <class T>
-void distance_rows(const Tensor& x, const Tensor& x_norms, const Tensor& y, const Tensor& y_norms, Metric metric,
-                   Product product, int64_t begin, int64_t end, T* out) {
-  const int64_t columns = y.size(0);
+void distance_rows(const PreparedRows& x, const PreparedRows& y, Metric metric, Product product, int64_t begin,
+                   int64_t end, T* out) {
+  const int64_t columns = y.size();
   if (end <= begin || columns == 0) return;
   const int64_t row_blocks = (end - begin + DistanceRows::kRows - 1) / DistanceRows::kRows;
   const int64_t column_blocks = (columns + DistanceRows::kColumns - 1) / DistanceRows::kColumns;
-  const T* x_norm = x_norms.const_data_ptr<T>();
-  const T* y_norm = y_norms.const_data_ptr<T>();
-  const int64_t blocks = row_blocks * column_blocks;
-  // At least two tasks, so that a single block, too, is inside the parallel region and its product uses one thread.
-  at::parallel_for(0, std::max<int64_t>(blocks, 2), 1, [&](int64_t first, int64_t last) {
+  parallel_for(0, row_blocks * column_blocks, 1, [&](int64_t first, int64_t last) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-    for (int64_t block = first; block < std::min(last, blocks); ++block) {
+    Tensor scratch;
+    for (int64_t block = first; block < last; ++block) {
       // Row blocks run fastest: one block of y serves them all while it is in the cache.
       const int64_t row = begin + block % row_blocks * DistanceRows::kRows;
       const int64_t column = block / row_blocks * DistanceRows::kColumns;
       const int64_t n = std::min(DistanceRows::kRows, end - row), m = std::min(DistanceRows::kColumns, columns - column);
-      const Tensor dot = matmul(x.narrow(0, row, n), y.narrow(0, column, m), true, product).contiguous();
-      const T* from = dot.const_data_ptr<T>();
-      for (int64_t i = 0; i < n; ++i) {
-        T* to = out + (row - begin + i) * columns + column;
-        const T* line = from + i * m;
-        if (metric == Metric::cosine) {
-          for (int64_t j = 0; j < m; ++j) to[j] = T(1) - line[j];
-        } else {
-          const T own = x_norm[row + i];
-          for (int64_t j = 0; j < m; ++j) to[j] = std::max(own + y_norm[column + j] - T(2) * line[j], T(0));
-        }
-      }
+      block_distances<T>(x, row, n, y, column, m, metric, product, out + (row - begin) * columns + column, columns, scratch);
     }
   });
 }
 
-/// `automatic` is LibTorch's product here: it alone was seen to round a block in the same way for any number of threads.
-Product resolve(Product product) { return product == Product::automatic ? Product::aten : product; }
-
 template <class T>
 Tensor distance_on_cpu(const Tensor& x, const Tensor& y, Metric metric, Product product) {
-  Tensor x_rows, x_norms, y_rows, y_norms;
-  prepare<T>(x, metric, x_rows, x_norms);
-  if (x.is_same(y)) {
-    y_rows = x_rows;
-    y_norms = x_norms;
-  } else {
-    prepare<T>(y, metric, y_rows, y_norms);
-  }
+  const PreparedRows x_rows = prepare<T>(x, metric);
+  const PreparedRows y_rows = x.is_same(y) ? x_rows : prepare<T>(y, metric);
   Tensor out = at::empty({x.size(0), y.size(0)}, x.options());
-  distance_rows<T>(x_rows, x_norms, y_rows, y_norms, metric, resolve(product), 0, x.size(0),
-                   out.mutable_data_ptr<T>());
+  distance_rows<T>(x_rows, y_rows, metric, settled(product), 0, x.size(0), out.mutable_data_ptr<T>());
   return out;
 }
 
@@ -213,19 +133,18 @@ DistanceRows::DistanceRows(const Tensor& x, const Tensor& y, Metric metric, Prod
     throw ShapeError(fmt::format("distance_rows: x must be [N, D] float32 on cpu, got {}", describe(x)));
   }
   const at::AutoDispatchBelowADInplaceOrView below_autograd;
-  prepare<float>(x.detach(), metric, x_, x_norms_);
-  if (x.is_same(y)) {
-    y_ = x_;
-    y_norms_ = x_norms_;
-  } else {
-    prepare<float>(y.detach(), metric, y_, y_norms_);
-  }
-  product_ = resolve(product);
+  const PreparedRows x_rows = prepare<float>(x.detach(), metric);
+  const PreparedRows y_rows = x.is_same(y) ? x_rows : prepare<float>(y.detach(), metric);
+  x_ = x_rows.rows;
+  x_norms_ = x_rows.factors;
+  y_ = y_rows.rows;
+  y_norms_ = y_rows.factors;
+  product_ = settled(product);
 }
 
 void DistanceRows::compute(int64_t begin, int64_t end, float* out) const {
-  REID_ASSERT(begin % kRows == 0 && begin >= 0 && end <= rows());
-  distance_rows<float>(x_, x_norms_, y_, y_norms_, metric_, product_, begin, end, out);
+  REID_ASSERT(begin >= 0 && end <= rows());
+  distance_rows<float>({x_, x_norms_}, {y_, y_norms_}, metric_, product_, begin, end, out);
 }
 
 }  // namespace reid::ops

@@ -14,6 +14,7 @@
 #include "reid/metrics/protocol.hpp"
 #include "reid/metrics/rerank.hpp"
 #include "reid/ops/distance.hpp"
+#include "reid/ops/rank.hpp"
 
 /// The one scorer of the library.
 ///
@@ -40,11 +41,8 @@ struct FeatureSet {
   std::string source;      ///< names these features in messages: a file; "" is "query" or "gallery"
 };
 
-/// Who comes first where distances are equal.
-///   stable  the lower gallery index
-///   worst   hits come last: what a model whose features collapsed deserves
-///   best    hits come first
-enum class Ties { stable, worst, best };
+/// Who comes first where distances are equal: the lower gallery index, the other items or the hits.
+using Ties = ops::Ties;
 
 struct EvaluateOptions {
   std::optional<ops::Metric> metric;  ///< the protocol's default unless set
@@ -54,7 +52,7 @@ struct EvaluateOptions {
   Ties ties = Ties::stable;
   std::optional<RerankOptions> rerank;
   ops::Product product = ops::Product::automatic;
-  int64_t tile_rows = 0;              ///< queries whose distances are held at a time; 0: what 256 MiB take. Results don't depend on it
+  int64_t tile_rows = 0;              ///< queries whose distances are held at a time; 0: 256, fewer where they take over 256 MiB. Results don't depend on it
   ProgressSink progress;
 };
 
@@ -76,7 +74,9 @@ struct Result {
 ///                     (each naming source and row); lengths that differ; empty sets; unknown cameras or clothes where the
 ///                     protocol needs them; a query id <= 0 where it forbids them; re-ranking sizes beyond what there is
 /// @throws WorkError   no query has a match
-/// Cost: 2 Q G D flop for the product, O(Q G) beside it; memory O(tile_rows G).
+/// Cost: 2 Q G D flop for the product, O(Q G) beside it. Memory beside the features, which are neither copied nor all read at
+/// once where they are mapped float32 (junk stays where it is): tile_rows x G distances; with re-ranking, a copy
+/// of all N = Q + G features, 256 x N distances and some hundred numbers an item.
 Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protocol& protocol,
                 const EvaluateOptions& options = {});
 
@@ -90,11 +90,3 @@ Result combine_splits(const std::vector<Result>& splits, const Protocol& protoco
 FeatureSet pool_queries(const FeatureSet& images);
 
 }  // namespace reid::metrics
-
-template <>
-struct reid::EnumNames<reid::metrics::Ties> {
-  static constexpr std::array<std::pair<reid::metrics::Ties, const char*>, 3> values{
-      {{reid::metrics::Ties::stable, "stable"},
-       {reid::metrics::Ties::worst, "worst"},
-       {reid::metrics::Ties::best, "best"}}};
-};

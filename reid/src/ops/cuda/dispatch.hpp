@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+
+#include "reid/core/progress.hpp"
+#include "reid/ops/rank.hpp"
+#include "reid/ops/topk.hpp"
+
+/// Twins of ops for tensors on a CUDA device, on its current stream; arguments are checked already. In builds with
+/// REID_WITH_CUDA only.
+namespace reid::ops::cuda {
+
+/// `within`: y is x, each row is at 0 from itself and nothing is below 0. @throws ShapeError for k above kMostNeighbours.
+TopK distance_topk(const torch::Tensor& x, const torch::Tensor& y, int64_t k, Metric metric, bool within,
+                   const ProgressSink& progress);
+
+torch::Tensor rank_hits(const torch::Tensor& distances, const torch::Tensor& offsets, const torch::Tensor& items,
+                        const torch::Tensor& removed, Ties ties);
+
+}  // namespace reid::ops::cuda

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "prepared_rows.hpp"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "reid/ops/parallel.hpp"
+
+namespace reid::ops {
+namespace {
+
+using torch::Tensor;
+
+// Rows of other lengths are scaled first, so that a product of two of them is neither infinite nor lost in float32.
+constexpr double kShortest = 1e-15, kLongest = 1e15;
+
+/// |x|^2 of n values in float64, eight sums side by side.
+template <class T>
+double sum_of_squares(const T* x, int64_t n) {
+  double sums[8] = {};
+  int64_t k = 0;
+  for (; k + 8 <= n; k += 8) {
+    for (int64_t s = 0; s < 8; ++s) sums[s] += static_cast<double>(x[k + s]) * static_cast<double>(x[k + s]);
+  }
+  for (; k < n; ++k) sums[0] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+/// x with its rows scaled to length 1; zero rows stay.
+template <class T>
+Tensor unit_copy(const Tensor& x) {
+  const int64_t n = x.size(0), d = x.size(1);
+  Tensor unit = at::empty_like(x);
+  const T* from = x.const_data_ptr<T>();
+  T* to = unit.mutable_data_ptr<T>();
+  parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double length = std::sqrt(sum_of_squares(from + i * d, d));
+      const double scale = length > 0 ? 1.0 / length : 0.0;
+      for (int64_t k = 0; k < d; ++k) to[i * d + k] = static_cast<T>(static_cast<double>(from[i * d + k]) * scale);
+    }
+  });
+  return unit;
+}
+
+}  // namespace
+
+template <class T>
+PreparedRows prepare(const Tensor& x, Metric metric) {
+  PreparedRows prepared{x.contiguous(), at::empty({x.size(0)}, x.options())};
+  const int64_t n = x.size(0), d = x.size(1);
+  const T* from = prepared.rows.template const_data_ptr<T>();
+  T* factor = prepared.factors.template mutable_data_ptr<T>();
+  std::atomic<bool> unusual = false;
+  parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const double squares = sum_of_squares(from + i * d, d);
+      if (metric == Metric::euclidean) {
+        factor[i] = static_cast<T>(squares);
+        continue;
+      }
+      const double length = std::sqrt(squares);
+      factor[i] = static_cast<T>(length > 0 ? 1.0 / length : 0.0);
+      if (length > 0 && !(length > kShortest && length < kLongest)) unusual = true;
+    }
+  });
+  if (unusual) {
+    prepared.rows = unit_copy<T>(prepared.rows);
+    prepared.factors = (prepared.factors != 0).to(x.scalar_type());
+  }
+  return prepared;
+}
+
+template <class T>
+void block_distances(const PreparedRows& x, int64_t row, int64_t n, const PreparedRows& y, int64_t column, int64_t m,
+                     Metric metric, Product product, T* out, int64_t stride, Tensor& scratch) {
+  const Tensor a = x.rows.narrow(0, row, n), b = y.rows.narrow(0, column, m);
+  Tensor dot;
+  if (product == Product::aten) {
+    if (!scratch.defined() || scratch.numel() < n * m) scratch = at::empty({n * m}, a.options());
+    dot = scratch.narrow(0, 0, n * m).view({n, m});
+    at::mm_out(dot, a, b.t());
+  } else {
+    dot = matmul(a, b, true, product).contiguous();
+  }
+  const T* from = dot.const_data_ptr<T>();
+  const T* own = x.factors.template const_data_ptr<T>() + row;
+  const T* other = y.factors.template const_data_ptr<T>() + column;
+  for (int64_t i = 0; i < n; ++i) {
+    T* to = out + i * stride;
+    const T* line = from + i * m;
+    const T factor = own[i];
+    if (metric == Metric::cosine) {
+      for (int64_t j = 0; j < m; ++j) to[j] = T(1) - line[j] * (factor * other[j]);
+    } else {
+      for (int64_t j = 0; j < m; ++j) to[j] = std::max(factor + other[j] - T(2) * line[j], T(0));
+    }
+  }
+}
+
+template PreparedRows prepare<float>(const Tensor&, Metric);
+template PreparedRows prepare<double>(const Tensor&, Metric);
+template void block_distances<float>(const PreparedRows&, int64_t, int64_t, const PreparedRows&, int64_t, int64_t, Metric,
+                                     Product, float*, int64_t, Tensor&);
+template void block_distances<double>(const PreparedRows&, int64_t, int64_t, const PreparedRows&, int64_t, int64_t,
+                                      Metric, Product, double*, int64_t, Tensor&);
+
+}  // namespace reid::ops
