@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "reid/losses/losses.hpp"
 #include "reid/models/registry.hpp"
 #include "verb.hpp"
 
@@ -34,6 +35,18 @@ Json describe(const std::string& name) {
           {"options", entry.defaults}};
 }
 
+/// Of a way of training: it isn't a network, but its name is looked for here, too.
+Json describe_objective(const std::string& name) {
+  const auto& entry = losses::objectives().at(name);
+  return {{"name", name},
+          {"kind", "objective"},
+          {"summary", entry.info.summary},
+          {"paper", entry.info.paper},
+          {"reference", entry.info.reference},
+          {"claim", entry.info.claim},
+          {"options", entry.defaults}};
+}
+
 std::string range_text(const Range& range) {
   const bool low = std::isfinite(range.min), high = std::isfinite(range.max);
   if (low && high) return fmt::format(", {} to {}", range.min, range.max);
@@ -58,6 +71,13 @@ void print_info(const Json& info) {
     std::cout << fmt::format("{:<15} {}\n", key, value);
   };
   for (const auto* key : {"name", "summary", "paper", "reference", "claim"}) line(key, info.at(key).get<std::string>());
+  const auto name = info.at("name").get<std::string>();
+  if (info.contains("kind")) {
+    line("kind", "objective: trains a network, isn't one");
+    std::cout << "options\n";
+    print_fields(losses::objectives().at(name).fields, "  ");
+    return;
+  }
   line("input", fmt::format("{} x {} (height x width)", info.at("input").at("height").get<int64_t>(),
                             info.at("input").at("width").get<int64_t>()));
   line("mean", info.at("mean").dump());
@@ -66,7 +86,7 @@ void print_info(const Json& info) {
   line("parameters", std::to_string(info.at("parameters").get<int64_t>()));
   line("feature", info.at("feature").get<std::string>());
   std::cout << "options\n";
-  print_fields(models::registry().at(info.at("name").get<std::string>()).fields, "  ");
+  print_fields(models::registry().at(name).fields, "  ");
 }
 
 }  // namespace
@@ -96,12 +116,13 @@ void add_models(CLI::App& app, Common& common) {
     common.write_json({{"models", std::move(result)}});
   });
 
-  auto* info = verb->add_subcommand("info", "paper, reference, sizes, feature and options of one network");
+  auto* info = verb->add_subcommand("info", "paper, reference, sizes, feature and options of one network, or of an objective");
   auto name = std::make_shared<std::string>();
   info->add_option("NAME", *name, "registry name")->required();
   add_common(*info, common, common_json);
   info->callback([&common, name] {
-    const auto result = describe(*name);
+    const bool objective = !models::registry().contains(*name) && losses::objectives().contains(*name);
+    const auto result = objective ? describe_objective(*name) : describe(*name);
     if (common.json != "-") print_info(result);
     common.write_json(result);
   });
