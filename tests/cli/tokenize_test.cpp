@@ -15,6 +15,13 @@ using Catch::Matchers::Contains;
 
 namespace {
 
+std::string quoted(const std::filesystem::path& path) {
+  std::string text(1, '\'');
+  text += path.string();
+  text += '\'';
+  return text;
+}
+
 struct Piped {
   int status = -1;
   std::string out, err;
@@ -23,15 +30,14 @@ struct Piped {
 /// Runs `reid tokenize ARGUMENTS < input`.
 Piped tokenize(const TempDir& dir, const std::string& arguments, const std::string& input) {
   write_file_atomic(dir / "in.txt", input);
-  const auto quoted = [&](const char* name) { return "'" + (dir / name).string() + "'"; };
-  const std::string command = std::string("'") + REID_PROGRAM + "' tokenize " + arguments + " < " + quoted("in.txt") + " > " +
-                              quoted("out.txt") + " 2> " + quoted("err.txt");
+  const std::string command = quoted(REID_PROGRAM) + " tokenize " + arguments + " < " + quoted(dir / "in.txt") + " > " +
+                              quoted(dir / "out.txt") + " 2> " + quoted(dir / "err.txt");
   const int status = std::system(command.c_str());
   return {status < 256 ? status : status / 256, read_file(dir / "out.txt"), read_file(dir / "err.txt")};
 }
 
-const std::string kVocab = "'" + std::string(REID_FIXTURES) + "/text/wordpiece_uncased.txt'";
-const std::string kMerges = "'" + std::string(REID_FIXTURES) + "/text/clip_merges.txt'";
+const std::string kVocab = quoted(std::filesystem::path(REID_FIXTURES) / "text/wordpiece_uncased.txt");
+const std::string kMerges = quoted(std::filesystem::path(REID_FIXTURES) / "text/clip_merges.txt");
 
 }  // namespace
 
@@ -67,7 +73,7 @@ TEST_CASE("tokenize refuses what isn't text or a vocabulary", "[cli]") {
 
 TEST_CASE("tokenize makes a vocabulary from text and reads it back", "[cli]") {
   const TempDir dir;
-  const std::string vocab = "--vocab '" + (dir / "own.txt").string() + "'";
+  const std::string vocab = "--vocab " + quoted(dir / "own.txt");
   const auto made = tokenize(dir, "--tokenizer wordpiece --build 40 " + vocab, "a red shirt\na red hat\nred shirts\n");
   CHECK(made.status == 0);
   CHECK_THAT(made.err, Contains("pieces in "));

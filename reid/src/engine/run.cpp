@@ -60,9 +60,10 @@ class LogFile {
  public:
   LogFile(const fs::path& path, int64_t keep_bytes) : path_(path) {
     file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    if (file_ < 0 || ::ftruncate(file_, keep_bytes) != 0) fail();
-    bytes_ = keep_bytes;
-    if (::lseek(file_, keep_bytes, SEEK_SET) < 0) fail();
+    const auto size = file_ < 0 ? -1 : ::lseek(file_, 0, SEEK_END);
+    if (size < 0) fail();
+    bytes_ = std::min<int64_t>(keep_bytes, size);  // a log that was cut short or removed goes on from what is there
+    if (::ftruncate(file_, bytes_) != 0 || ::lseek(file_, bytes_, SEEK_SET) < 0) fail();
   }
   ~LogFile() {
     if (file_ >= 0) ::close(file_);
@@ -78,6 +79,10 @@ class LogFile {
       done += static_cast<std::size_t>(n);
     }
     bytes_ += static_cast<int64_t>(text.size());
+  }
+  /// Puts what was written on the disk: a checkpoint that counts on it comes after.
+  void sync() {
+    if (::fdatasync(file_) != 0) fail();
   }
   int64_t bytes() const { return bytes_; }
 
@@ -225,6 +230,7 @@ std::unique_ptr<Trainer> Run::make_stage(std::size_t index) {
 }
 
 void Run::save(const Trainer& trainer, std::size_t index) {
+  log_->sync();
   Checkpoint checkpoint;
   checkpoint.tensors = trainer.state();
   checkpoint.state = Json{{"reid_version", REID_VERSION}, {"config", resolved_},

@@ -10,23 +10,36 @@
 namespace reid::engine {
 namespace {
 
-double warm_up(double epoch, double length, double start) { return start + (1 - start) * epoch / length; }
+/// What every schedule begins with.
+struct WarmUpOptions {
+  int64_t warmup_epochs = 0;
+  double warmup_start = 0.01;
+  bool per_step = false;
+  template <class V>
+  void fields(V&& v) {
+    v("warmup_epochs", warmup_epochs, "epochs of linear warm-up", Range{0, 1e6});
+    v("warmup_start", warmup_start, "share of the base rate at its beginning", Range{0, 1});
+    v("per_step", per_step, "move at each step instead of each epoch");
+  }
+  bool warming(double epoch) const { return epoch < static_cast<double>(warmup_epochs); }
+  /// From start * from to `initial`, linearly.
+  double warm(double epoch, double initial, double from) const {
+    const double start = warmup_start * from;
+    return start + (initial - start) * epoch / static_cast<double>(warmup_epochs);
+  }
+};
 
 class MultiStep : public Schedule {
  public:
-  struct Options {
-    int64_t warmup_epochs = 20;
-    double warmup_start = 0.01;
+  struct Options : WarmUpOptions {
+    Options() { warmup_epochs = 20; }
     std::vector<int64_t> milestones{80, 120, 160, 200, 240, 280, 320, 360};
     double gamma = 0.5;
-    bool per_step = false;
     template <class V>
     void fields(V&& v) {
-      v("warmup_epochs", warmup_epochs, "epochs of linear warm-up", Range{0, 1e6});
-      v("warmup_start", warmup_start, "share of the rate at epoch 0", Range{0, 1});
+      WarmUpOptions::fields(v);
       v("milestones", milestones, "epochs at which the rate is multiplied by gamma, ascending", Range{0, 1e9});
       v("gamma", gamma, "factor at each milestone", Range{0, 1});
-      v("per_step", per_step, "move at each step instead of each epoch");
     }
     void validate(const std::string& where) const {
       if (!std::is_sorted(milestones.begin(), milestones.end())) {
@@ -36,8 +49,7 @@ class MultiStep : public Schedule {
   };
   explicit MultiStep(const Options& options) : options_(options) {}
   double rate(double initial, double, double epoch, int64_t) const override {
-    const auto length = static_cast<double>(options_.warmup_epochs);
-    if (epoch < length) return initial * warm_up(epoch, length, options_.warmup_start);
+    if (options_.warming(epoch)) return options_.warm(epoch, initial, initial);
     const auto passed = std::count_if(options_.milestones.begin(), options_.milestones.end(),
                                       [&](int64_t m) { return static_cast<double>(m) <= epoch; });
     return initial * std::pow(options_.gamma, static_cast<double>(passed));
@@ -50,29 +62,21 @@ class MultiStep : public Schedule {
 
 class Cosine : public Schedule {
  public:
-  struct Options {
-    int64_t warmup_epochs = 5;
-    double warmup_start = 0.01;
+  struct Options : WarmUpOptions {
+    Options() { warmup_epochs = 5; }
     double floor = 0.002;
     int64_t first_epoch = 1;
-    bool per_step = false;
     template <class V>
     void fields(V&& v) {
-      v("warmup_epochs", warmup_epochs, "epochs of linear warm-up", Range{0, 1e6});
-      v("warmup_start", warmup_start, "share of the base rate at t = 0", Range{0, 1});
+      WarmUpOptions::fields(v);
       v("floor", floor, "share of the base rate at the end", Range{0, 1});
       v("first_epoch", first_epoch, "number t of the first epoch", Range{0, 1});
-      v("per_step", per_step, "move at each step instead of each epoch");
     }
   };
   explicit Cosine(const Options& options) : options_(options) {}
   double rate(double initial, double base, double epoch, int64_t epochs) const override {
     const double t = epoch + static_cast<double>(options_.first_epoch);
-    const auto length = static_cast<double>(options_.warmup_epochs);
-    if (t < length) {
-      const double start = options_.warmup_start * base;
-      return start + t * (initial - start) / length;
-    }
+    if (options_.warming(t)) return options_.warm(t, initial, base);
     const double floor = options_.floor * base;
     const double share = std::min(1.0, t / static_cast<double>(std::max<int64_t>(1, epochs)));
     return floor + 0.5 * (initial - floor) * (1 + std::cos(std::numbers::pi * share));
@@ -85,21 +89,10 @@ class Cosine : public Schedule {
 
 class Constant : public Schedule {
  public:
-  struct Options {
-    int64_t warmup_epochs = 0;
-    double warmup_start = 0.01;
-    bool per_step = false;
-    template <class V>
-    void fields(V&& v) {
-      v("warmup_epochs", warmup_epochs, "epochs of linear warm-up", Range{0, 1e6});
-      v("warmup_start", warmup_start, "share of the rate at epoch 0", Range{0, 1});
-      v("per_step", per_step, "move at each step instead of each epoch");
-    }
-  };
+  using Options = WarmUpOptions;
   explicit Constant(const Options& options) : options_(options) {}
   double rate(double initial, double, double epoch, int64_t) const override {
-    const auto length = static_cast<double>(options_.warmup_epochs);
-    return epoch < length ? initial * warm_up(epoch, length, options_.warmup_start) : initial;
+    return options_.warming(epoch) ? options_.warm(epoch, initial, initial) : initial;
   }
   bool per_step() const override { return options_.per_step; }
 

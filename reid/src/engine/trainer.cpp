@@ -10,6 +10,7 @@
 
 #include "reid/core/error.hpp"
 #include "reid/engine/checkpoint.hpp"
+#include "reid/nn/blocks.hpp"
 
 namespace reid::engine {
 namespace {
@@ -17,13 +18,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-void to_channels_last(torch::nn::Module& module) {
-  const torch::NoGradGuard no_grad;
-  for (auto& parameter : module.parameters()) {
-    if (parameter.dim() == 4) parameter.set_data(parameter.contiguous(torch::MemoryFormat::ChannelsLast));
-  }
-}
 
 at::Generator generator_of(torch::Device device) {
   return device.is_cuda() ? at::globalContext().defaultGenerator(device) : at::detail::getDefaultCPUGenerator();
@@ -58,7 +52,7 @@ Trainer::Trainer(TrainerParts parts, const LoopOptions& options, uint64_t seed, 
     : parts_(std::move(parts)), options_(options), seed_(seed), runtime_(runtime) {
   parts_.model->to(runtime.device);
   parts_.objective->to(runtime.device);
-  if (options_.channels_last) to_channels_last(*parts_.model);
+  if (options_.channels_last) nn::use_channels_last(*parts_.model);
   if (options_.ema) ema_ = cloned(nn::state_of(*parts_.model));
 }
 
