@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <type_traits>
 
 #include "reid/ops/parallel.hpp"
+#include "scan.hpp"
 
 namespace reid::ops {
 namespace {
@@ -93,7 +95,9 @@ void block_distances(const PreparedRows& x, int64_t row, int64_t n, const Prepar
     T* to = out + i * stride;
     const T* line = from + i * m;
     const T factor = own[i];
-    if (metric == Metric::cosine) {
+    if constexpr (std::is_same_v<T, float>) {
+      metric == Metric::cosine ? cosine_of(line, other, factor, m, to) : euclidean_of(line, other, factor, m, to);
+    } else if (metric == Metric::cosine) {
       for (int64_t j = 0; j < m; ++j) to[j] = T(1) - line[j] * (factor * other[j]);
     } else {
       for (int64_t j = 0; j < m; ++j) to[j] = std::max(factor + other[j] - T(2) * line[j], T(0));

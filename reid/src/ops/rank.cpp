@@ -43,7 +43,7 @@ float next_above(float limit) { return std::nextafter(limit, std::numeric_limits
 
 /// Items of every kind before each hit, a piece of the gallery that stays in the cache at a time, four hits at a time.
 void count_all(std::span<const float> distances, const std::vector<Hit>& hits, Ties ties, std::vector<int64_t>& counts) {
-  constexpr std::size_t kPiece = 4096;
+  constexpr std::size_t kPiece = 1024;
   constexpr auto kSlots = static_cast<std::size_t>(kLimits);
   const float* data = distances.data();
   std::vector<float> limits(hits.size());

@@ -45,6 +45,17 @@ REID_INLINE void raise_pass(const float* values, int64_t n, float* largest) {
   for (int64_t j = 0; j < n; ++j) largest[j] = values[j] > largest[j] ? values[j] : largest[j];
 }
 
+REID_INLINE void cosine_pass(const float* dots, const float* other, float own, int64_t n, float* __restrict to) {
+  for (int64_t j = 0; j < n; ++j) to[j] = 1.0F - dots[j] * (own * other[j]);
+}
+
+REID_INLINE void euclidean_pass(const float* dots, const float* other, float own, int64_t n, float* __restrict to) {
+  for (int64_t j = 0; j < n; ++j) {
+    const float distance = own + other[j] - 2.0F * dots[j];
+    to[j] = distance < 0.0F ? 0.0F : distance;  // a NaN stays
+  }
+}
+
 REID_INLINE float largest_pass(const float* values, int64_t n, float start) {
   float lanes[16];
   for (float& lane : lanes) lane = start;
@@ -70,6 +81,12 @@ REID_AVX2 bool any_each_avx2(const float* values, const float* limits, int64_t n
   return any_each_pass(values, limits, n);
 }
 REID_AVX2 void raise_avx2(const float* values, int64_t n, float* largest) { raise_pass(values, n, largest); }
+REID_AVX2 void cosine_avx2(const float* dots, const float* other, float own, int64_t n, float* to) {
+  cosine_pass(dots, other, own, n, to);
+}
+REID_AVX2 void euclidean_avx2(const float* dots, const float* other, float own, int64_t n, float* to) {
+  euclidean_pass(dots, other, own, n, to);
+}
 REID_AVX2 float largest_avx2(const float* values, int64_t n, float start) { return largest_pass(values, n, start); }
 #else
 bool has_avx2() { return false; }
@@ -77,6 +94,8 @@ constexpr auto count_avx2 = count_pass;
 constexpr auto any_avx2 = any_pass;
 constexpr auto any_each_avx2 = any_each_pass;
 constexpr auto raise_avx2 = raise_pass;
+constexpr auto cosine_avx2 = cosine_pass;
+constexpr auto euclidean_avx2 = euclidean_pass;
 constexpr auto largest_avx2 = largest_pass;
 #endif
 
@@ -96,6 +115,14 @@ bool any_up_to_each(const float* values, const float* limits, int64_t n) {
 
 void raise_each(const float* values, int64_t n, float* largest) {
   has_avx2() ? raise_avx2(values, n, largest) : raise_pass(values, n, largest);
+}
+
+void cosine_of(const float* dots, const float* other, float own, int64_t n, float* to) {
+  has_avx2() ? cosine_avx2(dots, other, own, n, to) : cosine_pass(dots, other, own, n, to);
+}
+
+void euclidean_of(const float* dots, const float* other, float own, int64_t n, float* to) {
+  has_avx2() ? euclidean_avx2(dots, other, own, n, to) : euclidean_pass(dots, other, own, n, to);
 }
 
 float largest_of(const float* values, int64_t n, float start) {

@@ -20,6 +20,12 @@ bool any_up_to_each(const float* values, const float* limits, int64_t n);
 /// largest[j] = max(largest[j], values[j]).
 void raise_each(const float* values, int64_t n, float* largest);
 
+/// to[j] = 1 - dots[j] * (own * other[j]).
+void cosine_of(const float* dots, const float* other, float own, int64_t n, float* to);
+
+/// to[j] = max(own + other[j] - 2 dots[j], 0).
+void euclidean_of(const float* dots, const float* other, float own, int64_t n, float* to);
+
 /// The largest of `start` and n values.
 float largest_of(const float* values, int64_t n, float start);
 
