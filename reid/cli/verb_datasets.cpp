@@ -141,6 +141,11 @@ void make(const Common& common, const MakeArguments& arguments) {
       throw InputError(fmt::format("datasets make {}: option --{} must be left out, got '{}': it is for {} alone",
                                    arguments.kind, name, text, only_market ? "market1501" : "ltcc"));
     }
+    const bool captioned = kind == SyntheticKind::cuhk_pedes || kind == SyntheticKind::icfg_pedes || kind == SyntheticKind::rstp_reid;
+    if (name == "captions" && !captioned) {
+      throw InputError(fmt::format("datasets make {}: option --{} must be left out, got '{}': it is for sets with captions alone",
+                                   arguments.kind, name, text));
+    }
     set_json(options, "/" + name + "=" + text);
   }
   if (common.seed) options["seed"] = *common.seed;

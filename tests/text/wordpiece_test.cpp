@@ -65,6 +65,7 @@ TEST_CASE("a word of 100 characters is cut, one of 101 is unknown", "[text]") {
 
 TEST_CASE("words: cleaning, accents, case and punctuation", "[text]") {
   CHECK(text::bert_words(" H\xc3\xa9llo,\tW\xc3\xb6rld!\xe2\x80\x8b ", {}) == Words{"hello", ",", "world", "!"});
+  CHECK(text::bert_words("a\xc2\x85" "b\xc2\xa0" "c", {}) == Words{"ab", "c"});  // a control character, a space
   text::BertTextOptions cased;
   cased.lowercase = false;
   CHECK(text::bert_words("H\xc3\xa9llo", cased) == Words{"H\xc3\xa9llo"});

@@ -19,6 +19,7 @@
 #include "reid/core/io.hpp"
 #include "reid/datasets/registry.hpp"
 #include "reid/datasets/synthetic.hpp"
+#include "describe.hpp"
 #include "scene.hpp"
 
 namespace reid::datasets {
@@ -36,6 +37,10 @@ void SyntheticOptions::validate_for(SyntheticKind kind) const {
   }
   if (kind == SyntheticKind::cuhk03 && cameras != 2) {
     refuse(fmt::format("cameras of cuhk03 must be 2, as its protocols have it, got {}", cameras));
+  }
+  const bool has_val = kind == SyntheticKind::cuhk_pedes || kind == SyntheticKind::rstp_reid;
+  if (has_val && train > static_cast<double>(identities) - 1.5) {
+    refuse(fmt::format("train_fraction must leave a person for val and one for test, got {} of {}", train_fraction, identities));
   }
   if (kind == SyntheticKind::ltcc && cameras > 12) {
     refuse(fmt::format("cameras of ltcc must be at most 12, got {}", cameras));
@@ -57,6 +62,15 @@ SyntheticOptions synthetic_defaults(SyntheticKind kind) {
   } else if (kind == SyntheticKind::ltcc) {
     options.cameras = 12;
     options.images_per_identity = 24;
+  } else if (kind == SyntheticKind::cuhk_pedes) {
+    options.cameras = 5;
+    options.images_per_identity = 4;
+  } else if (kind == SyntheticKind::icfg_pedes) {
+    options.cameras = 15;
+    options.captions = 1;
+  } else if (kind == SyntheticKind::rstp_reid) {
+    options.cameras = 15;
+    options.images_per_identity = 5;
   }
   return options;
 }
@@ -67,6 +81,7 @@ namespace {
 struct Job {
   std::string path;
   Shot shot;
+  Json entry = nullptr;  ///< of a set with captions: all but the captions, which are written when the picture is drawn
 };
 
 /// A picture of a person, before it has a name.
@@ -102,12 +117,16 @@ class Plan {
       case SyntheticKind::cuhk03: cuhk03(); break;
       case SyntheticKind::ltcc: ltcc(); break;
       case SyntheticKind::folder: folder(); break;
+      case SyntheticKind::cuhk_pedes: captioned("CUHK-PEDES", "reid_raw.json", "file_path", 1, true); break;
+      case SyntheticKind::icfg_pedes: captioned("ICFG-PEDES", "ICFG-PEDES.json", "file_path", 0, false); break;
+      case SyntheticKind::rstp_reid: captioned("RSTPReid", "data_captions.json", "img_path", 0, true); break;
     }
   }
 
   std::string inside;                          ///< the set's official folder, "" if none
   std::vector<Job> jobs;
   std::map<std::string, std::string> texts;    ///< list files
+  std::string captions;                        ///< file of the captions, "" if there are none
 
  private:
   Shot shot(const Take& take, bool hand_drawn = false) const {
@@ -278,12 +297,70 @@ class Plan {
     }
   }
 
+  /// Pictures below imgs/ and one list. Identities count up through train, val and test.
+  void captioned(const char* folder, const char* list, const char* path_key, int64_t first, bool has_val) {
+    inside = folder;
+    captions = list;
+    const auto val = has_val ? static_cast<std::ptrdiff_t>(test_.size() / 2) : 0;
+    int64_t id = first;
+    const auto part = [&](auto begin, auto end, const char* name) {
+      for (auto person = begin; person != end; ++person, ++id) {
+        for (const Take& t : takes(*person)) {
+          Json entry{{"split", name}, {"id", id}, {path_key, caption_path(path_key, name, id, t)}};
+          jobs.push_back({"imgs/" + entry[path_key].get<std::string>(), shot(t), entry});
+        }
+      }
+    };
+    part(train_.begin(), train_.end(), "train");
+    part(test_.begin(), test_.begin() + val, "val");
+    part(test_.begin() + val, test_.end(), "test");
+  }
+
+  /// Names as in the three sets: RSTPReid flat with the camera, ICFG-PEDES by part, CUHK-PEDES by source.
+  std::string caption_path(const std::string& path_key, const std::string& part, int64_t id, const Take& t) const {
+    if (path_key == "img_path") return fmt::format("{:04}_c{}_{:04}.jpg", id, t.camera, t.number);
+    if (captions == "ICFG-PEDES.json") {
+      return fmt::format("{}/{:04}/{:04}_{:03}_{:02}_0303noon_{:04}_0.jpg", part, id, id, t.number, t.camera, t.frame % 10000);
+    }
+    constexpr std::array<const char*, 5> kSources{"cam_a", "cam_b", "CUHK01", "CUHK03", "Market"};
+    const char* source = kSources[static_cast<std::size_t>((t.camera - 1) % 5)];
+    return fmt::format("{}/{:04}_c{}_{:03}.jpg", source, id, t.camera, t.number);
+  }
+
   const SyntheticOptions& options_;
   std::vector<int64_t> train_, test_;
 };
 
-void write_picture(const fs::path& path, const Shot& shot) {
-  std::vector<uint8_t> rgb = synthetic::draw(shot);
+constexpr uint64_t kCaptionStream = 0x63617074696f6e;
+
+/// The object of one picture: what was known of it, and the sentences about what it shows.
+Json caption_entry(const Job& job, const synthetic::Seen& seen, int64_t captions) {
+  const auto person = synthetic::make_person(job.shot.seed, job.shot.identity, job.shot.outfit);
+  Json entry = job.entry;
+  entry["captions"] = Json::array();
+  entry["processed_tokens"] = Json::array();
+  for (int64_t i = 0; i < captions; ++i) {
+    Random random({job.shot.seed, kCaptionStream, job.shot.key, static_cast<uint64_t>(i)});
+    const std::string sentence = synthetic::describe(person, seen, random);
+    Json words = Json::array();
+    std::string word;
+    for (const char c : sentence + " ") {
+      const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-';
+      if (letter) {
+        word.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+      } else if (!word.empty()) {
+        words.push_back(word);
+        word.clear();
+      }
+    }
+    entry["captions"].push_back(sentence);
+    entry["processed_tokens"].push_back(std::move(words));
+  }
+  return entry;
+}
+
+void write_picture(const fs::path& path, const Shot& shot, synthetic::Seen& seen) {
+  std::vector<uint8_t> rgb = synthetic::draw(shot, &seen);
   const cv::Mat view(shot.height, shot.width, CV_8UC3, rgb.data());
   cv::Mat bgr;
   cv::cvtColor(view, bgr, cv::COLOR_RGB2BGR);
@@ -358,14 +435,23 @@ SyntheticResult make_synthetic(SyntheticKind kind, const SyntheticOptions& optio
     fs::create_directories(base / folder, error);
     if (error) throw WorkError(fmt::format("{}: folder must be made, got {}", (base / folder).string(), error.message()));
   }
+  std::vector<synthetic::Seen> seen(plan.jobs.size());
   for_each_parallel(static_cast<int64_t>(plan.jobs.size()), threads, progress, "drawing", [&](int64_t i) {
     const Job& job = plan.jobs[static_cast<std::size_t>(i)];
-    write_picture(base / job.path, job.shot);
+    write_picture(base / job.path, job.shot, seen[static_cast<std::size_t>(i)]);
   });
+  if (!plan.captions.empty()) {
+    std::string list;
+    for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
+      list += (i == 0 ? "[\n" : ",\n") + caption_entry(plan.jobs[i], seen[i], checked.captions).dump();
+    }
+    write_file_atomic(base / plan.captions, list + "\n]\n");
+  }
   for (const auto& [name, text] : plan.texts) write_file_atomic(base / name, text);
 
   const std::string name = enum_name(kind);
   Json record{{"kind", name}, {"options", write_options(checked)}, {"counts", Json::object()}};
+  if (plan.captions.empty()) record["options"].erase("captions");
   const auto reader = registry().create(name, "/make");
   for (const auto& count : reader->counts(scratch.path())) record["counts"][count.what] = count.actual;
   write_file_atomic(base / kSyntheticRecord, record.dump(2) + "\n");

@@ -194,7 +194,7 @@ Camera make_camera(uint64_t seed, int64_t camera) {
   return made;
 }
 
-std::vector<uint8_t> draw(const Shot& shot) {
+std::vector<uint8_t> draw(const Shot& shot, Seen* seen) {
   const Camera camera = make_camera(shot.seed, shot.camera);
   Random random({shot.seed, kShotStream, static_cast<uint64_t>(shot.camera), shot.key});
   Canvas canvas(shot.width, shot.height);
@@ -234,6 +234,10 @@ std::vector<uint8_t> draw(const Shot& shot) {
       s.feet.y = h * (random.chance(0.6) ? between(random, 1.08, 1.25) : between(random, 0.98, 1.02));
     }
     draw_figure(canvas, person, s);
+    if (seen != nullptr) {
+      const float tall = s.scale * person.height;
+      *seen = {s.view, s.feet.y - tall > -0.02F * h, s.feet.y - 0.27F * tall < h, s.feet.y - 0.03F * tall < h};
+    }
   }
   if (random.chance(shot.hand_drawn ? 0.05 : 0.16)) draw_occluder(canvas, random);
 

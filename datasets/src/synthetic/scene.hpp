@@ -38,8 +38,17 @@ struct Shot {
   int height = 128;
 };
 
+/// What a picture shows of its person.
+struct Seen {
+  int view = 0;      ///< 0..7 as in Stance
+  bool head = true;  ///< whole
+  bool legs = true;  ///< down to the knees at least
+  bool feet = true;
+};
+
 /// Draws a picture; RGB bytes [height, width, 3]. A function of its argument alone.
-std::vector<uint8_t> draw(const Shot& shot);
+/// @param seen  filled if it isn't null and the shot has a person. Occluders aren't looked at.
+std::vector<uint8_t> draw(const Shot& shot, Seen* seen = nullptr);
 
 /// How a figure stands in the picture.
 struct Stance {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 reid_add_component(data
   SOURCES src/data/augmentations.cpp src/data/cache.cpp src/data/jitter.cpp src/data/loader.cpp src/data/resize.cpp
-          src/data/sampler.cpp src/data/transforms.cpp
+          src/data/sampler.cpp src/data/support.cpp src/data/transforms.cpp
   DEPS reid::core
   PRIVATE_DEPS fmt::fmt)
 # Exact by operation: no fused multiply-add, whatever flags a user sets.

@@ -128,10 +128,10 @@ BertClass bert_class(char32_t c) {
     return BertClass::ideograph;
   }
   const auto mask = U_GET_GC_MASK(static_cast<UChar32>(c));
-  if (u_isUWhiteSpace(static_cast<UChar32>(c)) != 0) return BertClass::space;
   if ((mask & (U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CO_MASK)) != 0) {
     return is_newer(c) ? BertClass::letter : BertClass::removed;
   }
+  if (u_isUWhiteSpace(static_cast<UChar32>(c)) != 0) return BertClass::space;
   // Two that were punctuation in Unicode 8 and aren't now.
   if (c == 0x166D || c == 0x111C9) return BertClass::punctuation;
   if ((mask & U_GC_P_MASK) != 0 && !is_newer(c)) return BertClass::punctuation;

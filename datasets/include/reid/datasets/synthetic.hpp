@@ -15,18 +15,21 @@
 namespace reid::datasets {
 
 /// The layouts that can be written.
-enum class SyntheticKind { market1501, msmt17, cuhk03, ltcc, folder };
+enum class SyntheticKind { market1501, msmt17, cuhk03, ltcc, folder, cuhk_pedes, icfg_pedes, rstp_reid };
 
 }  // namespace reid::datasets
 
 template <>
 struct reid::EnumNames<reid::datasets::SyntheticKind> {
   using K = reid::datasets::SyntheticKind;
-  static constexpr std::array<std::pair<K, const char*>, 5> values{{{K::market1501, "market1501"},
+  static constexpr std::array<std::pair<K, const char*>, 8> values{{{K::market1501, "market1501"},
                                                                    {K::msmt17, "msmt17"},
                                                                    {K::cuhk03, "cuhk03"},
                                                                    {K::ltcc, "ltcc"},
-                                                                   {K::folder, "folder"}}};
+                                                                   {K::folder, "folder"},
+                                                                   {K::cuhk_pedes, "cuhk_pedes"},
+                                                                   {K::icfg_pedes, "icfg_pedes"},
+                                                                   {K::rstp_reid, "rstp_reid"}}};
 };
 
 namespace reid::datasets {
@@ -44,6 +47,7 @@ struct SyntheticOptions {
   double junk = 0.1;
   int64_t extra_distractors = 0;
   int64_t outfits = 3;
+  int64_t captions = 2;
   int64_t width = 64;
   int64_t height = 128;
   int64_t seed = 0;
@@ -57,6 +61,7 @@ struct SyntheticOptions {
     v("junk", junk, "market1501: spoiled boxes (identity -1) per test picture", Range{0, 100});
     v("extra_distractors", extra_distractors, "market1501: pictures in images/, for market1501_500k", Range{0, 1e6});
     v("outfits", outfits, "ltcc: clothes of each person", Range{1, 9});
+    v("captions", captions, "cuhk_pedes, icfg_pedes, rstp_reid: sentences of each picture", Range{1, 20});
     v("width", width, "pixels", Range{16, 1024});
     v("height", height, "pixels", Range{32, 2048});
     v("seed", seed, "everything follows from it", Range{0, 9e15});
@@ -79,8 +84,11 @@ struct SyntheticResult {
 ///
 /// The pictures: people come in groups of four who wear the same colours and differ in pattern, cut, bag, hat, hair
 /// and shoes; each camera has a colour cast, tone curve, blur, noise, background and direction of walk of its own;
-/// boxes of a "detector" are shifted, cut heads and legs off and hold occluders. Captions can be written from the
-/// attributes, which are plain values.
+/// boxes of a "detector" are shifted, cut heads and legs off and hold occluders.
+///
+/// The sentences of cuhk_pedes, icfg_pedes and rstp_reid name two to four of the things that the picture shows of the
+/// person, from where it is seen, in varied words: no sentence says everything, and nobody is told by clothes' colours
+/// alone. Of the people who don't train, half are val (none in icfg_pedes), half test.
 ///
 /// Identities: market1501 from 1, cuhk03 from 1, ltcc from 0, msmt17 from 0 in train and in test, folder by name.
 /// A test identity gives one query per camera (per camera and outfit in ltcc), the rest is gallery; so every query
