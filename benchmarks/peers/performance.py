@@ -7,7 +7,7 @@
 Peers: PyTorch (bare product, and eager scoring by a full sort), torchreid and fastreid (their scorers and re-ranking), faiss
 (exact search). A peer that can't be imported is listed as not installed. Every job is a process of its own with the same number of
 threads; its seconds are those of the work, without imports and reading, and its memory is the peak of the process beyond what it
-held before the work. Jobs take turns, round by round, and the best round counts. Features are centres of identities plus noise
+held before the work; of `reid`, all that the program holds beyond the files of features. Jobs take turns, round by round, and the best round counts. Features are centres of identities plus noise
 from a fixed seed.
 """
 import argparse
@@ -216,7 +216,7 @@ def processor():
 def table(options, results):
     lines = ["# Speed against peers", "",
              "Written by `benchmarks/peers/performance.py`; not edited by hand. Seconds of the best of "
-             f"{options.rounds} rounds in which the jobs take turns; memory is the peak beyond the features, in MiB.", "",
+             f"{options.rounds} rounds in which the jobs take turns; memory is the peak beyond the features, in MiB (of reid: of the whole program).", "",
              f"- date {datetime.date.today().isoformat()}, {processor()}, {os.cpu_count()} processors, "
              f"{options.threads} thread{'s' if options.threads > 1 else ''}, load {os.getloadavg()[0]:.1f} at the end",
              f"- Python {platform.python_version()}, {platform.system()} {platform.machine()}",
