@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <torch/nn/modules/batchnorm.h>
+
 #include <memory>
 #include <optional>
 #include <string>
