@@ -218,11 +218,6 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Product
   return linear_2d(x.reshape({rows, x.size(-1)}), weight, bias, product).reshape(sizes);
 }
 
-Product choose_product(const Tensor& a, const Tensor& b, bool transpose_b) {
-  const at::AutoDispatchBelowADInplaceOrView below_autograd;
-  return choose(a, transpose_b ? b : b.t());
-}
-
 Json product_choices() {
   auto& known = choices();
   const std::lock_guard lock(known.mutex);

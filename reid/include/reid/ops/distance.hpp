@@ -30,9 +30,10 @@ enum class Metric { cosine, euclidean };
 torch::Tensor pairwise_distance(const torch::Tensor& x, const torch::Tensor& y, Metric metric,
                                 Product product = Product::automatic);
 
-/// The same distances in pieces, for matrices too large to hold, CPU and float32 only. Rows are prepared once (unit
-/// rows for cosine, squared norms for euclidean), then any range of x's rows is asked for.
+/// The same distances in pieces, for matrices too large to hold, CPU and float32 only. Norms are taken once, then any
+/// range of x's rows is asked for.
 ///
+/// Rows are used as they lie, without a copy (but for lengths that products of float32 don't hold, below 1e-15 or above 1e15).
 /// Products are made on a fixed grid of `kRows` x `kColumns` pairs, each by one thread, so (but for oneDNN and the number
 /// of threads, see above) an entry doesn't depend on
 /// the ranges asked for (if they begin at multiples of `kRows`), on the number of threads or on the matrix being
@@ -45,8 +46,9 @@ class DistanceRows {
   /// @param x [N, D], y [M, D] float32 on the CPU. @throws ShapeError as `pairwise_distance`.
   DistanceRows(const torch::Tensor& x, const torch::Tensor& y, Metric metric, Product product = Product::automatic);
 
-  /// Distances of x's rows [begin, end) to every row of y: `out` takes (end - begin) * M values, row by row.
-  /// `begin` must be a multiple of kRows. In parallel over the grid.
+  /// Distances of x's rows [begin, end) to every row of y: `out` takes (end - begin) * M values, row by row, in parallel
+  /// over the grid. The grid's rows are counted from `begin`: for the same bits, calls begin at multiples of kRows, or cut x
+  /// in the same places.
   void compute(int64_t begin, int64_t end, float* out) const;
 
   int64_t rows() const { return x_.size(0); }

@@ -39,10 +39,6 @@ torch::Tensor matmul(const torch::Tensor& a, const torch::Tensor& b, bool transp
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {},
                      Product product = Product::automatic);
 
-/// What `automatic` takes for a [M, K] by b (transposed: [N, K]); times it now if that class is new.
-/// Never `automatic`. Safe from any thread.
-Product choose_product(const torch::Tensor& a, const torch::Tensor& b, bool transpose_b);
-
 /// Every choice that `automatic` made in this process, for results: a list, sorted by shape class, of
 /// {"rows", "inner", "columns": upper ends of the class, "layout", "threads", "product": "aten"|"onednn",
 ///  "gflops": {"aten", "onednn"}}.
