@@ -44,11 +44,19 @@ const c10::TypedOperatorHandle<LinearPointwise>* onednn_operator() {
   return handle ? &*handle : nullptr;
 }
 
+bool is_dense(const Tensor& matrix) { return matrix.is_contiguous() || matrix.t().is_contiguous(); }
+
+/// The matrix without gaps between its rows, or its columns if those lie one after the other.
+Tensor dense(const Tensor& matrix) {
+  if (is_dense(matrix)) return matrix;
+  return matrix.stride(0) == 1 ? matrix.t().contiguous().t() : matrix.contiguous();
+}
+
+/// Weights with gaps (a part of a larger matrix) are copied: oneDNN has only its reference kernel for them, a thousand
+/// times slower than the copy.
 Tensor onednn_product(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  const bool rows = weight.stride(1) == 1 && weight.stride(0) >= weight.size(1);
-  const bool columns = weight.stride(0) == 1 && weight.stride(1) >= weight.size(0);
-  return onednn_operator()->call(x, rows || columns ? weight : weight.contiguous(), bias, "none",
-                                 c10::List<std::optional<at::Scalar>>(), std::string_view(""));
+  return onednn_operator()->call(x, dense(weight), bias, "none", c10::List<std::optional<at::Scalar>>(),
+                                 std::string_view(""));
 }
 
 /// x [M, K], weight [N, K].
@@ -110,10 +118,12 @@ Choice calibrate(Tensor x, Tensor weight) {
     return 2.0 * static_cast<double>(x.size(0)) * static_cast<double>(x.size(1)) * static_cast<double>(weight.size(0));
   };
   // Halve the longer side until a run is short; the inner size stays.
+  const bool whole = is_dense(weight);
   while (flop() > kCalibrationFlop && std::max(x.size(0), weight.size(0)) > 64) {
     Tensor& longer = x.size(0) > weight.size(0) ? x : weight;
     longer = longer.narrow(0, 0, (longer.size(0) + 1) / 2);
   }
+  if (whole) weight = dense(weight);  // the half of a matrix without gaps may have some: they aren't its shape's cost
   const double aten = best_seconds([&] { aten_product(x, weight, std::nullopt); });
   const double onednn = best_seconds([&] { onednn_product(x, weight, std::nullopt); });
   return {aten > kOneDnnMustWinBy * onednn ? Product::onednn : Product::aten, flop() / aten * 1e-9,
