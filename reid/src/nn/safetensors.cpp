@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The safetensors format: 8 bytes little-endian header length, a JSON header, then the tensors' bytes without gaps.
-// https://huggingface.co/docs/safetensors (format section)
+// As the format's own documentation has it.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/torch.h>
