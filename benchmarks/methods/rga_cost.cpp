@@ -13,15 +13,11 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <map>
 
+#include "measure.hpp"
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
 #include "reid/core/memory.hpp"
@@ -31,6 +27,7 @@
 namespace {
 
 using namespace reid;
+using bench::child_peak, bench::median, bench::peak_megabytes, bench::seconds;
 
 struct Settings {
   int64_t threads = 2, repeats = 5, height = 256, width = 128, train_batch = 16;
@@ -60,12 +57,6 @@ torch::Tensor pictures(const Settings& settings, int64_t n) {
   return torch::randn({n, 3, settings.height, settings.width});
 }
 
-double seconds(const std::function<void()>& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 /// Medians of `repeats` rounds in which every piece of work has its turn, after one round that isn't counted.
 std::map<std::string, double> medians(int64_t repeats,
                                       const std::vector<std::pair<std::string, std::function<void()>>>& works) {
@@ -77,10 +68,7 @@ std::map<std::string, double> medians(int64_t repeats,
     }
   }
   std::map<std::string, double> result;
-  for (auto& [name, list] : times) {
-    std::sort(list.begin(), list.end());
-    result[name] = list[list.size() / 2];
-  }
+  for (const auto& [name, list] : times) result[name] = median(list);
   return result;
 }
 
@@ -111,27 +99,6 @@ class Training {
   torch::Tensor images_, labels_;
   std::unique_ptr<torch::optim::Adam> optimizer_;
 };
-
-/// Peak resident size of this process in MB.
-double peak_megabytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) / 1024;
-  }
-  throw WorkError("rga_cost: /proc/self/status must have VmHWM, got none");
-}
-
-/// What this program, started again as a child, says its peak was.
-double child_peak(const std::string& arguments) {
-  const std::string command = std::filesystem::read_symlink("/proc/self/exe").string();
-  FILE* pipe = popen(fmt::format("'{}' {}", command, arguments).c_str(), "r");
-  REID_CHECK(pipe != nullptr, WorkError, "rga_cost: a child process must start, got an error from popen");
-  double megabytes = 0;
-  const int read = std::fscanf(pipe, "%lf", &megabytes);
-  const int status = pclose(pipe);
-  REID_CHECK(read == 1 && status == 0, WorkError, "rga_cost: the child process must end with 0 and say its peak");
-  return megabytes;
-}
 
 double training_memory(const Settings& settings, const std::string& variant, bool trains) {
   return child_peak(fmt::format("--child '{}' {} --threads {} --height {} --width {} --body {} --train-batch {}", variant,

@@ -14,13 +14,10 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iostream>
 
+#include "measure.hpp"
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
 #include "reid/core/memory.hpp"
@@ -31,6 +28,7 @@
 namespace {
 
 using namespace reid;
+using bench::child_peak, bench::median, bench::peak_megabytes, bench::seconds;
 
 struct Settings {
   int64_t threads = 2, repeats = 3, stride = 16, identities = 16, images = 4;
@@ -50,17 +48,6 @@ const std::vector<Variant>& variants() {
                                         {"InterX", {{"name", "x_reid"}, {"intra", "off"}}},
                                         {"both", {{"name", "x_reid"}}}};
   return all;
-}
-
-double seconds(const std::function<void()>& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 std::shared_ptr<nn::Model> make_network(const Settings& settings) {
@@ -99,28 +86,10 @@ class Training {
   std::unique_ptr<torch::optim::SGD> optimizer_;
 };
 
-double peak_megabytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) / 1024;
-  }
-  throw WorkError("x_reid_cost: /proc/self/status must have VmHWM, got none");
-}
-
-/// What this program, started again as a child, says its peak was.
-double child_peak(const Settings& settings, const Variant& variant, bool trains) {
-  const std::string command = std::filesystem::read_symlink("/proc/self/exe").string();
-  FILE* pipe = popen(fmt::format("'{}' --child {} {} --threads {} --model {} --stride {} --identities {} --images {}",
-                                 command, variant.name, trains ? "--child-trains" : "", settings.threads, settings.model,
-                                 settings.stride, settings.identities, settings.images)
-                         .c_str(),
-                     "r");
-  REID_CHECK(pipe != nullptr, WorkError, "x_reid_cost: a child process must start, got an error from popen");
-  double megabytes = 0;
-  const int read = std::fscanf(pipe, "%lf", &megabytes);
-  const int status = pclose(pipe);
-  REID_CHECK(read == 1 && status == 0, WorkError, "x_reid_cost: the child process must end with 0 and say its peak");
-  return megabytes;
+double training_memory(const Settings& settings, const Variant& variant, bool trains) {
+  return child_peak(fmt::format("--child {} {} --threads {} --model {} --stride {} --identities {} --images {}", variant.name,
+                                trains ? "--child-trains" : "", settings.threads, settings.model, settings.stride,
+                                settings.identities, settings.images));
 }
 
 void run_child(const Settings& settings) {
@@ -151,7 +120,7 @@ Json training(const Settings& settings) {
   for (std::size_t i = 0; i < variants().size(); ++i) {
     const auto& variant = variants()[i];
     const double time = median(times[i]);
-    const double memory = child_peak(settings, variant, true) - child_peak(settings, variant, false);
+    const double memory = training_memory(settings, variant, true) - training_memory(settings, variant, false);
     if (i == 0) {
       first_time = time;
       first_memory = memory;
