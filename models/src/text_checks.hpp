@@ -10,6 +10,9 @@ namespace reid::models {
 /// Throws ShapeError unless tokens [N, L] int64 and mask [N, L] bool are what a text encoder can take.
 void check_tokens(const char* where, const torch::Tensor& tokens, const torch::Tensor& mask, int64_t vocabulary, int64_t longest);
 
+/// Throws ShapeError if a padded place comes before a real token.
+void check_no_gaps(const char* where, const torch::Tensor& mask);
+
 /// Throws ShapeError unless features are [N, L, width] and the mask [N, L] bool.
 void check_features(const char* where, const torch::Tensor& features, const torch::Tensor& mask, int64_t width);
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "reid/core/error.hpp"
+#include "reid/models/clip.hpp"
 #include "reid/ops/check.hpp"
 #include "text_checks.hpp"
 
@@ -41,6 +42,13 @@ void check_tokens(const char* where, const Tensor& tokens, const Tensor& mask, i
              fmt::format("{}: token ids must be 0 to {}, got {}", where, vocabulary - 1, low < 0 ? low : high));
 }
 
+void check_no_gaps(const char* where, const Tensor& mask) {
+  const Tensor lengths = mask.sum(1);
+  const Tensor ordered = torch::arange(mask.size(1), lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
+  REID_CHECK(ordered.equal(mask), ShapeError,
+             fmt::format("{}: real tokens must come before the padding, got a mask with gaps", where));
+}
+
 void check_features(const char* where, const Tensor& features, const Tensor& mask, int64_t width) {
   const bool fits = features.defined() && features.dim() == 3 && features.size(2) == width;
   REID_CHECK(fits, ShapeError, fmt::format("{}: features must be [N, L, {}], got {}", where, width, ops::describe(features)));
@@ -56,6 +64,10 @@ Tensor pool_tokens(const Tensor& features, const Tensor& mask, TextPooling pooli
     case TextPooling::cls: return features.select(1, 0);
     case TextPooling::max:
       return std::get<0>(features.masked_fill(real.logical_not(), -std::numeric_limits<double>::infinity()).max(1));
+    case TextPooling::eot: {
+      const Tensor last = (mask * torch::arange(1, mask.size(1) + 1, mask.device())).argmax(1);
+      return features.gather(1, last.view({-1, 1, 1}).expand({-1, 1, features.size(2)})).squeeze(1);
+    }
     case TextPooling::mean: break;
   }
   return (features * real).sum(1) / real.sum(1);
@@ -84,11 +96,17 @@ class EmbeddingEncoder final : public TextEncoder {
   torch::nn::Embedding words_{nullptr};
 };
 
-void add_bert(TextEncoderRegistry& registry, const char* name, const EntryInfo& info, const BertOptions& defaults) {
-  registry.add_entry({name, info, write_options(BertOptions(defaults)), describe_options(BertOptions(defaults)),
-                      [defaults](const Json& options, const std::string& pointer) {
-                        return make_bert(read_options<BertOptions>(options, pointer, defaults));
+template <class Options>
+void add_encoder(TextEncoderRegistry& registry, const char* name, const EntryInfo& info, const Options& defaults,
+                 std::shared_ptr<TextEncoder> (*make)(const Options&)) {
+  registry.add_entry({name, info, write_options(defaults), describe_options(defaults),
+                      [defaults, make](const Json& options, const std::string& pointer) {
+                        return make(read_options<Options>(options, pointer, defaults));
                       }});
+}
+
+void add_bert(TextEncoderRegistry& registry, const char* name, const EntryInfo& info, const BertOptions& defaults) {
+  add_encoder(registry, name, info, defaults, make_bert);
 }
 
 BertOptions size(int64_t layers, int64_t width, int64_t heads) {
@@ -115,6 +133,12 @@ TextEncoderRegistry make_registry() {
   scratch.positions = 128;
   add_bert(registry, "text_transformer", {"A small transformer to be trained from scratch: BERT of 2 layers, 256 wide", "", "", ""},
            scratch);
+  add_encoder(registry, "clip_text",
+              {"CLIP's text tower: 12 causal layers, 512 wide; pool with eot",
+               "Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, arXiv:2103.00020",
+               "openai/CLIP clip/model.py; anosorae/IRRA model/clip_model.py@cfc2378",
+               "faithful to the reference; published weights load and give its hidden states"},
+              ClipTextOptions{}, make_clip_text);
   registry.add<EmbeddingEncoder>("embedding", {"A trained vector of every token, without context", "", "", ""},
                                  EmbeddingOptions{});
   return registry;

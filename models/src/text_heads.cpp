@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
-#include "reid/core/error.hpp"
 #include "reid/models/text_encoder.hpp"
 #include "text_checks.hpp"
 
@@ -83,10 +82,8 @@ BiLstm::BiLstm(int64_t input, const BiLstmOptions& options) : options_(options),
 
 Tensor BiLstm::forward(const Tensor& features, const Tensor& mask) {
   check_features("bi_lstm", features, mask, parts_->lstm->options.input_size());
-  const Tensor lengths = mask.sum(1);
-  const Tensor ordered = torch::arange(mask.size(1), lengths.options()).unsqueeze(0).lt(lengths.unsqueeze(1));
-  REID_CHECK(ordered.equal(mask), ShapeError, "bi_lstm: real tokens must come before the padding, got a mask with gaps");
-  const auto packed = torch::nn::utils::rnn::pack_padded_sequence(features, lengths.cpu(), true, false);
+  check_no_gaps("bi_lstm", mask);
+  const auto packed = torch::nn::utils::rnn::pack_padded_sequence(features, mask.sum(1).cpu(), true, false);
   const auto states = std::get<0>(parts_->lstm->forward_with_packed_input(packed));
   const Tensor padded = std::get<0>(torch::nn::utils::rnn::pad_packed_sequence(states, true, 0.0, mask.size(1)));
   const auto both = padded.view({padded.size(0), padded.size(1), 2, options_.width});

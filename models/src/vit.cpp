@@ -13,6 +13,7 @@
 #include "reid/models/conv_model.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/nn/blocks.hpp"
+#include "rollout.hpp"
 
 namespace reid::models {
 
@@ -82,7 +83,7 @@ torch::Tensor resize_positions(const torch::Tensor& table, MapSize grid, const s
     old = distilled;
   }
   REID_CHECK(old, CheckpointError,
-             fmt::format("{}: pos_embed must hold a class token and a grid that is square, or twice or three times as "
+             fmt::format("{}: position table must hold a class token and a grid that is square, or twice or three times as "
                          "high as wide, to be resized to {} x {}, got {} entries",
                          source, grid.height, grid.width, table.size(1)));
   const auto width = entries.size(2);
@@ -117,7 +118,7 @@ nn::ModelOutput VisionTransformer::encode_image(const torch::Tensor& images, uin
   const auto n = images.size(0);
   auto x = torch::cat({cls_token_.expand({n, 1, options_.width}), patches_->forward(images.to(pos_embed_.scalar_type()))}, 1) +
            pos_embed_;  // [N, L, D]
-  torch::Tensor rollout;
+  Rollout rollout;
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     if (i + 1 == blocks_.size() && !tokens) {
       x = blocks_[i]->forward_first(x);
@@ -125,20 +126,13 @@ nn::ModelOutput VisionTransformer::encode_image(const torch::Tensor& images, uin
     }
     torch::Tensor attention;
     x = blocks_[i]->forward(x, maps ? &attention : nullptr);
-    if (maps) {
-      const torch::NoGradGuard no_grad;
-      const auto mean = (attention.detach().mean(1) + torch::eye(x.size(1), attention.options().requires_grad(false))) / 2;
-      rollout = rollout.defined() ? torch::matmul(mean, rollout) : mean;  // [N, L, L]
-    }
+    if (maps) rollout.add(attention.detach().mean(1));
   }
   nn::ModelOutput output;
   output.embedding = norm_(x.select(1, 0));
   if (neck_ && (want & nn::want_neck) != 0) output.neck = neck_(output.embedding);
   if ((want & nn::want_tokens) != 0) output.tokens = x;
-  if (maps) {
-    const auto places = rollout.select(1, 0).narrow(1, 1, grid().positions());
-    output.maps.push_back((places / places.amax(1, true)).view({n, 1, grid().height, grid().width}));
-  }
+  if (maps) output.maps.push_back(rollout.map(grid()));
   return output;
 }
 

@@ -47,6 +47,17 @@ TEST_CASE("weights convert writes safetensors that say where they come from", "[
   CHECK(json["tensors"] == before["tensors"]);
 }
 
+TEST_CASE("weights convert reads a TorchScript module", "[cli][weights]") {
+  const TempDir folder;
+  const auto output = (folder / "w.safetensors").string();
+  REQUIRE(run_reid({"weights", "convert", fixture("torchscript.pt"), output}).status == 0);
+  const auto run = run_reid({"weights", "inspect", output, "--json", "-"});
+  REQUIRE(run.status == 0);
+  const Json json = reid::parse_json(run.out, "stdout");
+  CHECK(json["metadata"]["source_format"] == "torchscript");
+  CHECK(json["tensors"].size() == 12);
+}
+
 TEST_CASE("weights refuses with one sentence, status 2 and no output", "[cli][weights]") {
   const TempDir folder;
   const auto output = folder / "w.safetensors";

@@ -141,6 +141,24 @@ TEST_CASE("A training checkpoint is opened, what stands beside the weights isn't
   }
 }
 
+TEST_CASE("A TorchScript module's tensors have the names of its state dictionary; its code isn't looked at", "[nn][pickle]") {
+  const auto file = reid::nn::read_weights(kFixtures / "torchscript.pt");
+  CHECK(file.format == "torchscript");
+  CHECK(file.not_called.empty());
+  check_equal(file.tensors, {{"visual.conv1.weight", values({2, 3, 1, 1}, torch::kFloat16)},
+                             {"visual.bn1.weight", values({2})},
+                             {"visual.bn1.bias", values({2})},
+                             {"visual.bn1.running_mean", values({2})},
+                             {"visual.bn1.running_var", values({2})},
+                             {"visual.bn1.num_batches_tracked", values({}, torch::kInt64)},
+                             {"blocks.0.weight", values({3, 2})},
+                             {"blocks.0.bias", values({3})},
+                             {"blocks.1.weight", values({2, 3})},
+                             {"blocks.1.bias", values({2})},
+                             {"proj", values({2, 3})},
+                             {"length", values({}, torch::kInt64)}});
+}
+
 TEST_CASE("Files that aren't state dictionaries are refused by what they are", "[nn][pickle]") {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"refused_module.pth", "torch.nn.modules.linear.Linear"},
@@ -152,7 +170,7 @@ TEST_CASE("Files that aren't state dictionaries are refused by what they are", "
       {"refused_complex.pth", "ComplexFloatStorage"},
       {"refused_tensor.pth", "got a tensor"},
       {"refused_several.pth", "several (backbone, head)"},
-      {"refused_torchscript.pt", "TorchScript"}};
+      {"refused_torchscript.pt", "TorchScript file must hold a module with tensors, got none"}};
   for (const auto& [name, reason] : cases) {
     const auto message = message_of(kFixtures / name);
     INFO(message);

@@ -97,7 +97,44 @@ def main():
     save("refused_complex.pth", {"w": torch.ones(2, dtype=torch.complex64)})
     save("refused_tensor.pth", values(3))
     save("refused_several.pth", {"backbone": {"w": values(3)}, "head": {"w": values(3)}})
-    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), OUT / "refused_torchscript.pt")
+    torchscript()
+
+
+class Tower(torch.nn.Module):
+    """A module with what OpenAI's archives have: half and single precision, nested modules, buffers, plain attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.visual = torch.nn.Module()
+        self.visual.conv1 = torch.nn.Conv2d(3, 2, 1, bias=False).half()
+        self.visual.bn1 = torch.nn.BatchNorm2d(2)
+        self.blocks = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
+        self.proj = torch.nn.Parameter(torch.zeros(2, 3))
+        self.register_buffer("length", torch.tensor(7))
+        self.name, self.sizes = "tower", [2, 3]
+
+    def forward(self, x):
+        y = self.blocks(x) @ self.proj
+        return self.visual.bn1(self.visual.conv1(y.reshape(-1, 3, 1, 1).half()).float()) + self.length
+
+
+def save_module(name, module):
+    """Without the debug records, which hold the paths of the machine."""
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    with zipfile.ZipFile(buffer) as whole, zipfile.ZipFile(OUT / name, "w") as archive:
+        for entry in whole.infolist():
+            if not entry.filename.endswith(".debug_pkl") and "/traced_inputs" not in entry.filename:
+                archive.writestr(zipfile.ZipInfo(entry.filename), whole.read(entry))
+
+
+def torchscript():
+    tower = Tower().eval()
+    with torch.no_grad():
+        for name, tensor in tower.state_dict().items():
+            tensor.copy_(values(*tensor.shape, dtype=tensor.dtype))
+    save_module("torchscript.pt", torch.jit.trace(tower, torch.ones(1, 2)))
+    save_module("refused_torchscript.pt", torch.jit.script(torch.nn.ReLU()))  # no tensor in it
 
 
 if __name__ == "__main__":

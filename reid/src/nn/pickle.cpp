@@ -57,6 +57,7 @@ bool is_harmless(std::string_view name) {
     if (name.starts_with("builtins.") && name.substr(9) == known) return true;
     if (name.starts_with("__builtin__.") && name.substr(12) == known) return true;
   }
+  if (name.starts_with("__torch__.")) return true;  // a class of a TorchScript module, of which only the attributes are read
   return name.starts_with("torch.") && name.ends_with("Storage");
 }
 
@@ -423,10 +424,15 @@ class Machine {
         push(opaque(*pop()));
         return;
       }
-      case 'b':  // BUILD: attributes, of which none is wanted
-        pop();
-        top();
+      case 'b': {  // BUILD: attributes, of which none is wanted but those of TorchScript's modules
+        const Node* attributes = pop();
+        Node* target = top();
+        if (target->is(Kind::object) && target->text.starts_with("__torch__.") && attributes->is(Kind::dict)) {
+          arena_.spend(attributes->items.size() * sizeof(Node*));
+          target->items = attributes->items;
+        }
         return;
+      }
       default: fail("made of the operations of protocols 2 to 5", fmt::format("0x{:02x}", opcode));
     }
   }

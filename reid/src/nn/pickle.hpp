@@ -39,7 +39,8 @@ struct Node {
   enum class Kind : uint8_t {
     none, boolean, integer, big_integer, real, text, bytes, tuple, list, dict, set,
     global,   ///< a class or function by name, `text`
-    object,   ///< something that would have to be executed to be known; `text` names its class
+    object,   ///< something that would have to be executed to be known; `text` names its class. Of a TorchScript
+              ///< module `items` are its attributes, names and values in turn
     storage, tensor, mark
   };
   Kind kind = Kind::none;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `torch.save` writes: a ZIP archive since PyTorch 1.6, a row of pickles before.
+// What `torch.save` writes: a ZIP archive since PyTorch 1.6, a row of pickles before; and the attributes of what
+// `torch.jit.save` writes.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/torch.h>
@@ -169,6 +170,43 @@ WeightFile make_weights(const Node& root, TensorMaker& maker, const PickleArena&
 
 }  // namespace
 
+namespace {
+
+/// Tensors among the attributes of a TorchScript module and of the modules below it, by the names that its state
+/// dictionary would give them. Its code isn't looked at.
+void collect_module(const Node& module, const std::string& prefix, int depth, TensorMaker& maker, PickleArena& arena,
+                    StateDict& tensors) {
+  constexpr int kMaxDepth = 64;
+  if (depth > kMaxDepth) {
+    throw CheckpointError(fmt::format("{}: modules must be nested at most {} deep, got more", arena.source(), kMaxDepth));
+  }
+  for (std::size_t i = 0; i + 1 < module.items.size(); i += 2) {
+    if (!module.items[i]->is(Kind::text)) continue;
+    const Node& value = *module.items[i + 1];
+    const bool tensor = value.is(Kind::tensor), child = value.is(Kind::object) && !value.items.empty();
+    if (!tensor && !child) continue;
+    auto name = prefix + std::string(module.items[i]->text);
+    // A module may stand in many places, which costs a file nothing: what is made of it is counted.
+    arena.spend(sizeof(Node) + name.size());
+    if (tensor) tensors[name] = maker.make(name, *value.tensor);
+    if (child) collect_module(value, name + '.', depth + 1, maker, arena, tensors);
+  }
+}
+
+WeightFile make_module_weights(const Node& root, TensorMaker& maker, PickleArena& arena) {
+  WeightFile file;
+  file.format = "torchscript";
+  if (root.is(Kind::object)) collect_module(root, "", 0, maker, arena, file.tensors);
+  if (file.tensors.empty()) {
+    throw CheckpointError(fmt::format("{}: TorchScript file must hold a module with tensors, got {}; save its state_dict() instead",
+                                      arena.source(), root.is(Kind::object) ? "none" : describe(root)));
+  }
+  file.not_called.assign(arena.not_called().begin(), arena.not_called().end());
+  return file;
+}
+
+}  // namespace
+
 bool looks_like_torch_legacy(std::string_view bytes) {
   // A pickle whose first value is the magic number, framed or not.
   return bytes.starts_with('\x80') && bytes.substr(0, 32).find(kMagic) != std::string_view::npos;
@@ -194,11 +232,6 @@ WeightFile parse_torch_zip(const Bytes& bytes, const std::string& source) {
     throw CheckpointError(fmt::format("{}: ZIP archive must hold data.pkl in one folder, as torch.save writes, got {}",
                                       source, names.empty() ? "no entry" : names));
   }
-  const ZipEntry* constants = archive.find(prefix + "constants.pkl");
-  if (constants != nullptr) {
-    throw CheckpointError(source + ": file must be a state dictionary, got a TorchScript program (its code would have "
-                                   "to be executed; save the module's state_dict() instead)");
-  }
   if (const ZipEntry* order = archive.find(prefix + "byteorder")) {
     const auto text = archive.read(*order);
     if (text.view != "little") {
@@ -221,7 +254,8 @@ WeightFile parse_torch_zip(const Bytes& bytes, const std::string& source) {
     }
     return archive.read(*entry);
   });
-  return make_weights(*root, maker, arena, "pytorch zip");
+  const bool torchscript = archive.find(prefix + "constants.pkl") != nullptr;
+  return torchscript ? make_module_weights(*root, maker, arena) : make_weights(*root, maker, arena, "pytorch zip");
 }
 
 namespace {

@@ -37,6 +37,7 @@ enum class TextPooling {
   mean,  ///< sum_l m_l x_l / sum_l m_l over real tokens: sentence-transformers
   cls,   ///< the first token's: BERT, TransReID's convention
   max,   ///< the largest of each channel over real tokens
+  eot,   ///< the last real token's, which is the end token: CLIP's. CLIP looks for the largest id; ids aren't known here
 };
 
 /// Token features [N, L, D] and mask [N, L] to [N, D].
@@ -91,8 +92,8 @@ struct EmbeddingOptions {
   }
 };
 
-/// Text encoders by name: `bert_base`, `bert_small`, `minilm_l6`, `text_transformer` (two blocks of 256, to be trained
-/// from scratch) and `embedding`. Users add their own.
+/// Text encoders by name: `bert_base`, `bert_small`, `minilm_l6`, `clip_text` (reid/models/clip.hpp), `text_transformer`
+/// (two blocks of 256, to be trained from scratch) and `embedding`. Users add their own.
 using TextEncoderRegistry = Registry<TextEncoder>;
 TextEncoderRegistry& text_encoders();
 
@@ -169,5 +170,6 @@ class BiLstm final : public TextHead {
 template <>
 struct reid::EnumNames<reid::models::TextPooling> {
   using P = reid::models::TextPooling;
-  static constexpr std::array<std::pair<P, const char*>, 3> values{{{P::mean, "mean"}, {P::cls, "cls"}, {P::max, "max"}}};
+  static constexpr std::array<std::pair<P, const char*>, 4> values{
+      {{P::mean, "mean"}, {P::cls, "cls"}, {P::max, "max"}, {P::eot, "eot"}}};
 };

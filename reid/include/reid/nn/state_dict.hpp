@@ -22,7 +22,7 @@ struct WeightFile {
   /// Of a .safetensors file: its `__metadata__`. Of a PyTorch file: the numbers and texts that stand beside the
   /// weights ("epoch" -> "60"), for people to look at.
   std::map<std::string, std::string> metadata;
-  std::string format;  ///< "safetensors", "pytorch zip", "pytorch legacy"
+  std::string format;  ///< "safetensors", "pytorch zip", "pytorch legacy", "torchscript"
   /// Classes and functions that a PyTorch file names, that are not of a state dictionary and were therefore not
   /// called ("numpy.core.multiarray.scalar"), sorted. What they would have made is left out.
   std::vector<std::string> not_called;
@@ -34,12 +34,14 @@ struct WeightFile {
 /// class or function that it names becomes a placeholder, which is an error only where a tensor is needed.
 /// Wrapped dictionaries are opened: among the entries that are dictionaries of tensors, the one under `state_dict`,
 /// `model`, `model_state_dict`, `net`, `network`, `weights` or `params` is taken, else the only one there is.
+/// Of a TorchScript module (`torch.jit.save`; OpenAI's CLIP is published so) the tensor attributes are read under the
+/// names of its state dictionary; its code isn't looked at, so a tensor that is neither parameter nor buffer is there, too.
 /// Every length and offset is checked against the file before memory is asked for.
 ///
 /// The tensors are on the CPU and look at the file's pages, which are mapped privately: reading costs no second
 /// copy, changing a tensor in place doesn't change the file. The file must not be shortened while they live.
-/// @throws CheckpointError naming the file and what is wrong: truncated, corrupt, of another format (TorchScript,
-///         ONNX, HDF5, the PyTorch 0.1 tar), or an object that isn't a state dictionary.
+/// @throws CheckpointError naming the file and what is wrong: truncated, corrupt, of another format (ONNX,
+///         HDF5, the PyTorch 0.1 tar), or an object that isn't a state dictionary.
 /// Cost: O(bytes of the tensors); the memory of a pickle's structure is bounded.
 WeightFile read_weights(const std::filesystem::path& path);
 
