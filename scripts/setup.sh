@@ -19,7 +19,7 @@ esac
 packages=(
   g++ cmake ninja-build
   libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev
-  libopencv-dev libmatio-dev libhdf5-dev libjpeg-dev libpng-dev zlib1g-dev libicu-dev
+  libopencv-dev libhdf5-dev libjpeg-dev libpng-dev libtiff-dev zlib1g-dev libicu-dev
   catch2
 )
 

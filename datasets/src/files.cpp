@@ -2,10 +2,14 @@
 #include "reid/datasets/files.hpp"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "reid/core/error.hpp"
 
@@ -26,7 +30,21 @@ bool is_picture_name(const std::string& name) {
 
 namespace {
 
-void collect(const fs::path& folder, const std::string& prefix, bool recursive, PictureList& list) {
+/// What tells a folder from every other.
+using Place = std::pair<dev_t, ino_t>;
+
+/// @param above  the folders on the way down to this one: a link that leads back to one of them isn't followed.
+void collect(const fs::path& folder, const std::string& prefix, bool recursive, std::vector<Place>& above, PictureList& list) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0) {
+    throw DatasetError(fmt::format("{}: path must be a readable folder, got {}", folder.string(), std::strerror(errno)));
+  }
+  const Place here{status.st_dev, status.st_ino};
+  if (std::find(above.begin(), above.end(), here) != above.end()) {
+    ++list.skipped;
+    return;
+  }
+  above.push_back(here);
   std::error_code error;
   fs::directory_iterator it(folder, error);
   if (error) {
@@ -36,11 +54,12 @@ void collect(const fs::path& folder, const std::string& prefix, bool recursive, 
   for (; it != fs::directory_iterator(); it.increment(error)) {
     const std::string name = it->path().filename().string();
     std::error_code ignored;
-    if (it->is_directory(ignored)) {
-      if (recursive && name[0] != '.') collect(it->path(), prefix + name + "/", true, list);
-    } else if (is_picture_name(name)) {
+    const bool is_folder = it->is_directory(ignored);
+    if (is_folder && recursive) {
+      if (name[0] != '.') collect(it->path(), prefix + name + "/", true, above, list);
+    } else if (is_picture_name(name)) {  // a folder of such a name is found wanting when it is read
       list.names.push_back(prefix + name);
-    } else {
+    } else if (!is_folder) {
       ++list.skipped;
     }
   }
@@ -48,13 +67,15 @@ void collect(const fs::path& folder, const std::string& prefix, bool recursive, 
     throw DatasetError(fmt::format("{}: folder must be readable to its end, got {}", folder.string(),
                                    error.message()));
   }
+  above.pop_back();
 }
 
 }  // namespace
 
 PictureList list_pictures(const fs::path& folder, bool recursive) {
   PictureList list;
-  collect(folder, "", recursive, list);
+  std::vector<Place> above;
+  collect(folder, "", recursive, above, list);
   std::sort(list.names.begin(), list.names.end());
   return list;
 }

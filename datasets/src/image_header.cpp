@@ -149,6 +149,10 @@ void read_webp(const Reader& reader, PictureHeader& header) {
 void read_tiff(std::string_view bytes, PictureHeader& header) {
   const auto directory = read_directory(bytes);
   if (!directory) throw Reader::End{};
+  // Behind a directory is the place of the next; in many files it's the last that is written.
+  const Reader reader(bytes, bytes[0] == 'M');
+  const uint64_t begin = reader.number(4, 4);
+  static_cast<void>(reader.number(begin + 2 + 12 * reader.number(begin, 2), 4));
   header.width = static_cast<int64_t>(directory->width);
   header.height = static_cast<int64_t>(directory->height);
   header.orientation = valid_orientation(directory->orientation);

@@ -25,13 +25,17 @@ std::string_view read_whole(const std::string& path) {
   const auto unreadable = [&](int reason) {
     throw DatasetError(fmt::format("{}: picture must be a readable file, got the error '{}'", path, std::strerror(reason)));
   };
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for a writer
   if (file < 0) unreadable(errno);
   struct stat status {};
   if (::fstat(file, &status) != 0 || S_ISDIR(status.st_mode)) {
     const int reason = S_ISDIR(status.st_mode) ? EISDIR : errno;
     ::close(file);
     unreadable(reason);
+  }
+  if (!S_ISREG(status.st_mode)) {
+    ::close(file);
+    throw DatasetError(fmt::format("{}: picture must be a regular file, got something else", path));
   }
   contents.resize(static_cast<std::size_t>(status.st_size));
   std::size_t have = 0;
@@ -151,8 +155,7 @@ torch::Tensor decode_image_bytes(std::string_view bytes, const std::string& name
     case PictureFormat::png:
       return upright(detail::decode_png(bytes, name), header.orientation);
     case PictureFormat::tiff:
-      // OpenCV turns TIFF pictures itself.
-      return detail::decode_by_opencv(bytes, header, name);
+      return upright(detail::decode_tiff(bytes, header, name), header.orientation);
     default:
       return upright(detail::decode_by_opencv(bytes, header, name), header.orientation);
   }

@@ -97,12 +97,6 @@ class Jpeg {
   ErrorManager errors_{};
 };
 
-/// a b / 255, rounded, for bytes.
-int scale(int a, int b) {
-  const int product = a * b + 128;
-  return ((product >> 8) + product) >> 8;
-}
-
 }  // namespace
 
 torch::Tensor decode_jpeg(std::string_view bytes, const std::string& name) {
@@ -122,10 +116,8 @@ torch::Tensor decode_jpeg(std::string_view bytes, const std::string& name) {
   std::vector<uint8_t> inks(static_cast<std::size_t>(count) * 4);
   if (!jpeg.decode(inks.data())) corrupt();
   for (int64_t i = 0; i < count; ++i) {
-    // Stored inverted: 255 is no ink. Ink c over key k leaves (255 - k) - c (255 - k) / 255.
-    const uint8_t* ink = inks.data() + 4 * i;
-    const int paper = ink[3];
-    for (int c = 0; c < 3; ++c) out[3 * i + c] = static_cast<uint8_t>(paper - scale(255 - ink[c], paper));
+    const uint8_t* ink = inks.data() + 4 * i;  // stored inverted: 255 is no ink
+    inks_to_rgb(255 - ink[0], 255 - ink[1], 255 - ink[2], 255 - ink[3], out + 3 * i);
   }
   return pixels;
 }

@@ -7,16 +7,16 @@
 #include <string>
 #include <vector>
 
+#include "reid/core/io.hpp"
+
 namespace reid::datasets {
 
-/// Reads the variables of a MATLAB file of version 5 that data sets bring. Whatever isn't as expected is a DatasetError
-/// naming file and variable.
+/// Reads the variables of a MATLAB file of version 5 (MATLAB 5 to 7.2) that data sets bring, compressed or not. Every
+/// size that the file claims is checked before memory is asked for; whatever isn't as expected is a DatasetError naming
+/// file and variable. Files of big-endian machines are refused.
 class Mat5File {
  public:
   explicit Mat5File(const std::filesystem::path& path);
-  ~Mat5File();
-  Mat5File(const Mat5File&) = delete;
-  Mat5File& operator=(const Mat5File&) = delete;
 
   /// Whole numbers from 0, in MATLAB's order (column by column), of any numeric class.
   std::vector<int64_t> integers(const std::string& name) const;
@@ -28,9 +28,14 @@ class Mat5File {
   [[noreturn]] void refuse(const std::string& name, const std::string& expectation, const std::string& actual) const;
 
  private:
-  struct Impl;
+  /// The element of a variable, unfolded if it was compressed.
+  std::string find(const std::string& name) const;
+  /// `read` of a variable's array.
+  template <class Read>
+  auto read(const std::string& name, Read read) const;
+
   std::string path_;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<MappedFile> file_;
 };
 
 }  // namespace reid::datasets

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <hdf5.h>
-#include <matio.h>
-
 #include <array>
 #include <fstream>
 #include <memory>
@@ -9,8 +6,11 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "reid/core/error.hpp"
+#include "reid/core/io.hpp"
 #include "support.hpp"
 #include "support/catch.hpp"
+#include "support/cuhk03_mat.hpp"
+#include "support/mat5_writer.hpp"
 
 using namespace reid;
 using reid::test::read_set;
@@ -22,109 +22,19 @@ using Rows = std::vector<std::string>;
 
 namespace {
 
-/// Writes what MATLAB writes for cuhk-03.mat: cell arrays of references, pictures as [3, W, H].
-class MatWriter {
- public:
-  explicit MatWriter(const std::string& path) : file_(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT)) {}
-  ~MatWriter() { H5Fclose(file_); }
-  MatWriter(const MatWriter&) = delete;
-  MatWriter& operator=(const MatWriter&) = delete;
-
-  template <class T>
-  hobj_ref_t array(const std::string& name, hid_t type, const std::vector<hsize_t>& dims, const std::vector<T>& values) {
-    const hid_t space = H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr);
-    const hid_t links = H5Pcreate(H5P_LINK_CREATE);
-    H5Pset_create_intermediate_group(links, 1);
-    const hid_t set = H5Dcreate2(file_, name.c_str(), type, space, links, H5P_DEFAULT, H5P_DEFAULT);
-    H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data());
-    H5Dclose(set);
-    H5Pclose(links);
-    H5Sclose(space);
-    hobj_ref_t reference{};
-    H5Rcreate(&reference, file_, name.c_str(), H5R_OBJECT, -1);
-    return reference;
-  }
-  hobj_ref_t empty() {
-    return array<uint64_t>("/#refs#/e" + std::to_string(next_++), H5T_NATIVE_UINT64, {2}, {0, 0});
-  }
-  /// 2 wide, 3 high; red is 10 * y + x + base, green 100, blue 200.
-  hobj_ref_t picture(int base) {
-    std::vector<uint8_t> values;
-    for (int c = 0; c < 3; ++c) {
-      for (int x = 0; x < 2; ++x) {
-        for (int y = 0; y < 3; ++y) values.push_back(static_cast<uint8_t>(c == 0 ? 10 * y + x + base : 100 * c));
-      }
-    }
-    return array<uint8_t>("/#refs#/p" + std::to_string(next_++), H5T_NATIVE_UINT8, {3, 2, 3}, values);
-  }
-  hobj_ref_t cells(const std::string& name, hsize_t rows, const std::vector<hobj_ref_t>& references) {
-    return array(name, H5T_STD_REF_OBJ, {rows, references.size() / rows}, references);
-  }
-  std::string fresh() { return "/#refs#/c" + std::to_string(next_++); }
-
- private:
-  hid_t file_;
-  int next_ = 0;
-};
-
-/// Two camera pairs with two people each; each person has pictures 1 and 6 (views 1 and 2), the last lacks picture 1.
-void make_mat(const std::filesystem::path& root) {
-  std::filesystem::create_directories(root / "cuhk03_release");
-  MatWriter mat((root / "cuhk03_release/cuhk-03.mat").string());
-  for (const std::string kind : {"labeled", "detected"}) {
-    std::vector<hobj_ref_t> pairs;
-    for (int pair = 0; pair < 2; ++pair) {
-      std::vector<hobj_ref_t> people;
-      for (int k = 0; k < 10; ++k) {  // [10, people]: the transpose of MATLAB's
-        for (int person = 0; person < 2; ++person) {
-          const bool missing = (k != 0 && k != 5) || (k == 0 && pair == 1 && person == 1);
-          people.push_back(missing ? mat.empty() : mat.picture(100 * pair + 50 * person + k));
-        }
-      }
-      pairs.push_back(mat.cells(mat.fresh(), 10, people));
-    }
-    mat.cells("/" + kind, 1, pairs);
-  }
-  // Two test sets: {(1, 2)} and {(2, 1)}.
-  const auto one = mat.array<double>(mat.fresh(), H5T_NATIVE_DOUBLE, {2, 1}, {1, 2});
-  const auto two = mat.array<double>(mat.fresh(), H5T_NATIVE_DOUBLE, {2, 1}, {2, 1});
-  mat.cells("/testsets", 1, {one, two});
-}
-
-void put(mat_t* file, matvar_t* variable) {
-  Mat_VarWrite(file, variable, MAT_COMPRESSION_NONE);
-  Mat_VarFree(variable);
-}
-
-void make_config(const std::filesystem::path& path, const std::vector<std::string>& names, std::vector<double> labels,
-                 std::vector<uint16_t> train, std::vector<double> query, std::vector<double> gallery) {
-  mat_t* file = Mat_CreateVer(path.c_str(), nullptr, MAT_FT_MAT5);
-  std::array<size_t, 2> dims{names.size(), 1};
-  matvar_t* cell = Mat_VarCreate("filelist", MAT_C_CELL, MAT_T_CELL, 2, dims.data(), nullptr, 0);
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    std::string name = names[i];
-    std::array<size_t, 2> text{1, name.size()};
-    Mat_VarSetCell(cell, static_cast<int>(i),
-                   Mat_VarCreate(nullptr, MAT_C_CHAR, MAT_T_UTF8, 2, text.data(), name.data(), 0));
-  }
-  put(file, cell);
-  const auto doubles = [&](const char* name, std::vector<double>& values) {
-    std::array<size_t, 2> shape{values.size(), 1};
-    put(file, Mat_VarCreate(name, MAT_C_DOUBLE, MAT_T_DOUBLE, 2, shape.data(), values.data(), 0));
-  };
-  doubles("labels", labels);
-  doubles("query_idx", query);
-  doubles("gallery_idx", gallery);
-  std::array<size_t, 2> shape{train.size(), 1};
-  put(file, Mat_VarCreate("train_idx", MAT_C_UINT16, MAT_T_UINT16, 2, shape.data(), train.data(), 0));
-  Mat_Close(file);
+void make_config(const std::filesystem::path& path, const std::vector<std::string>& names, const std::vector<double>& labels,
+                 const std::vector<uint16_t>& train, const std::vector<double>& query, const std::vector<double>& gallery) {
+  using namespace reid::test::mat5;
+  const std::string lists = doubles("labels", labels) + doubles("query_idx", query) + doubles("gallery_idx", gallery);
+  write_file_atomic(path, file(compressed(texts("filelist", names)) + lists + column(kUint16Class, "train_idx", kUint16, train)));
 }
 
 const Rows kNames{"1_001_1_01.png", "1_001_2_06.png", "1_002_1_01.png", "1_002_2_06.png", "2_001_1_01.png",
                   "2_001_2_06.png", "2_002_2_06.png"};
 
 void make_release(const std::filesystem::path& root) {
-  make_mat(root);
+  std::filesystem::create_directories(root / "cuhk03_release");
+  reid::test::write_cuhk03_mat((root / "cuhk03_release/cuhk-03.mat").string());
   for (const std::string kind : {"labeled", "detected"}) {
     make_config(root / ("cuhk03_new_protocol_config_" + kind + ".mat"), kNames, {1, 1, 2, 2, 3, 3, 4}, {1, 2}, {5}, {6, 7});
   }
@@ -197,6 +107,22 @@ TEST_CASE("cuhk03 reads the Market-shaped release of the 767/700 split", "[datas
   CHECK_THROWS_WITH(read_set("cuhk03", root.path()), Contains("protocol must be named"));
 }
 
+TEST_CASE("cuhk03 reads the configuration as other programs write it", "[datasets][parity]") {
+  const TempDir root;
+  make_release(root.path());
+  const auto read = [&] { return read_set("cuhk03", root.path(), {}, "cuhk03_np_labeled"); };
+  const auto expected = read();
+  for (const std::string kind : {"plain", "packed"}) {
+    CAPTURE(kind);
+    std::filesystem::copy_file(std::string(REID_FIXTURES) + "/mat/config_" + kind + ".mat",
+                               root / "cuhk03_new_protocol_config_labeled.mat", std::filesystem::copy_options::overwrite_existing);
+    const auto set = read();
+    CHECK(rows(set.train, root.path()) == rows(expected.train, root.path()));
+    CHECK(rows(set.splits.at(0).query, root.path()) == rows(expected.splits.at(0).query, root.path()));
+    CHECK(rows(set.splits.at(0).gallery, root.path()) == rows(expected.splits.at(0).gallery, root.path()));
+  }
+}
+
 TEST_CASE("cuhk03 refuses MATLAB files that aren't its own", "[datasets]") {
   const TempDir root;
   make_release(root.path());
@@ -223,6 +149,36 @@ TEST_CASE("cuhk03 refuses MATLAB files that aren't its own", "[datasets]") {
     CHECK_THROWS_AS(read(), DatasetError);
     std::filesystem::remove(config);
     CHECK_THROWS_WITH(read(), Contains("no such file"));
+  }
+  SECTION("a cut-off configuration, at every place") {
+    const std::string whole = read_file(config);
+    for (std::size_t size = 0; size < whole.size(); size += 7) {
+      CAPTURE(size);
+      std::ofstream(config, std::ios::trunc | std::ios::binary) << whole.substr(0, size);
+      CHECK_THROWS_WITH(read(), Contains("cuhk03_new_protocol_config_labeled.mat: "));
+    }
+  }
+  SECTION("sizes that the file doesn't hold") {
+    using namespace reid::test::mat5;
+    const auto refused = [&](const std::string& variable) {
+      write_file_atomic(config, file(variable));
+      CHECK_THROWS_WITH(read(), Contains("variable 'filelist' must be whole"));
+    };
+    refused(matrix(kCellClass, "filelist", {INT32_MAX, INT32_MAX}, ""));
+    refused(matrix(kCellClass, "filelist", {INT32_MAX, INT32_MAX, INT32_MAX}, ""));
+    refused(matrix(kCellClass, "filelist", {-1, 1}, ""));
+    refused(matrix(kCellClass, "filelist", {1, 1}, matrix(kCharClass, "", {1, 1 << 30}, element(kUint16, "abcd"))));
+    write_file_atomic(config, file(compressed(texts("filelist", {std::string(40 << 20, 'a')}))));
+    CHECK_THROWS_WITH(read(), Contains("must unfold to less than"));
+  }
+  SECTION("a file of another machine or version") {
+    auto bytes = read_file(config);
+    bytes.replace(126, 2, "MI");
+    write_file_atomic(config, bytes);
+    CHECK_THROWS_WITH(read(), Contains("big-endian"));
+    bytes.replace(124, 4, std::string("\0\2IM", 4));
+    write_file_atomic(config, bytes);
+    CHECK_THROWS_WITH(read(), Contains("another version"));
   }
   SECTION("a cut-off cuhk-03.mat leaves no folder") {
     const auto mat = root / "cuhk03_release/cuhk-03.mat";

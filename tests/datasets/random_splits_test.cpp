@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
-#include <matio.h>
 
 #include <array>
 #include <fstream>
@@ -129,22 +128,9 @@ TEST_CASE("grid takes its splits from the set's own file", "[datasets]") {
   const TempDir root;
   touch(root.path(), {"probe/0001_1_a.jpeg", "probe/0002_3_a.jpeg", "probe/0003_8_a.jpeg", "gallery/0000_2_a.jpeg",
                       "gallery/0001_2_a.jpeg", "gallery/0002_2_a.jpeg", "gallery/0003_2_a.jpeg"});
-  mat_t* file = Mat_CreateVer((root / "features_and_partitions.mat").c_str(), nullptr, MAT_FT_MAT5);
-  std::array<size_t, 2> two{1, 2}, one{1, 1};
-  matvar_t* cell = Mat_VarCreate("trainIdxAll", MAT_C_CELL, MAT_T_CELL, 2, two.data(), nullptr, 0);
-  for (int i = 0; i < 2; ++i) {
-    std::array<const char*, 3> names{"a", "b", "train"};
-    matvar_t* record = Mat_VarCreateStruct(nullptr, 2, one.data(), names.data(), 3);
-    double zero = 0;
-    std::array<double, 2> ids{i == 0 ? 1.0 : 2.0, 3.0};
-    Mat_VarSetStructFieldByIndex(record, 0, 0, Mat_VarCreate(nullptr, MAT_C_DOUBLE, MAT_T_DOUBLE, 2, one.data(), &zero, 0));
-    Mat_VarSetStructFieldByIndex(record, 1, 0, Mat_VarCreate(nullptr, MAT_C_DOUBLE, MAT_T_DOUBLE, 2, one.data(), &zero, 0));
-    Mat_VarSetStructFieldByIndex(record, 2, 0, Mat_VarCreate(nullptr, MAT_C_DOUBLE, MAT_T_DOUBLE, 2, two.data(), ids.data(), 0));
-    Mat_VarSetCell(cell, i, record);
-  }
-  Mat_VarWrite(file, cell, MAT_COMPRESSION_ZLIB);
-  Mat_VarFree(cell);
-  Mat_Close(file);
+  std::filesystem::copy_file(GENERATE(as<std::string>(), REID_FIXTURES "/mat/partitions_plain.mat",
+                                      REID_FIXTURES "/mat/partitions_packed.mat"),
+                             root / "features_and_partitions.mat");
   const auto set = read_set("grid", root.path(), kEvaluation);
   REQUIRE(set.splits.size() == 2);
   CHECK(rows(set.splits[0].query, root.path()) == Rows{"probe/0002_3_a.jpeg 2 3"});

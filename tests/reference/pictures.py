@@ -25,6 +25,7 @@ def main():
     rgba.putalpha(alpha)
     la.putalpha(alpha)
     palette = rgb.quantize(32)
+    inks = Image.merge("CMYK", [*rgb.split(), alpha])
     made = []
 
     def save(picture, name, **options):
@@ -57,6 +58,19 @@ def main():
     save(rgba, "rgba.webp", lossless=True)
     save(rgba, "rgba.bmp")
     save(rgb, "lzw.tif", compression="tiff_lzw")
+    save(rgba, "rgba.tif")
+    save(rgba, "associated.tif", tiffinfo={338: 1})
+    save(rgba, "associated_lzw.tif", tiffinfo={338: 1}, compression="tiff_lzw")
+    save(rgba, "unspecified.tif", tiffinfo={338: 0})
+    save(la, "gray_alpha.tif")
+    save(rgb.convert("CMYK"), "cmyk.tif")
+    save(inks, "inks.tif", compression="tiff_lzw")
+    save(inks, "inks.jpg", quality=95)
+    save(rgb, "deflate.tif", compression="tiff_adobe_deflate")
+    save(rgb, "packbits.tif", compression="packbits")
+    save(rgb.convert("1"), "group4.tif", compression="group4")
+    save(rgb, "jpeg.tif", compression="jpeg")
+    save(rgb, "pages.tif", save_all=True, append_images=[rgb.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
     with open(OUT / "pictures_v1.txt", "w") as out:
         for name in made:
             pixels = np.asarray(ImageOps.exif_transpose(Image.open(OUT / name)).convert("RGB"))

@@ -32,16 +32,17 @@ PictureHeader read_picture_header(std::string_view bytes, const std::string& nam
 
 /// Decodes a picture to [H, W, 3] uint8, RGB, upright. Equal to what Pillow gives for
 /// `ImageOps.exif_transpose(Image.open(path)).convert("RGB")`, byte for byte, for pictures that Pillow reads:
-///   - JPEG by libjpeg-turbo, PNG by libpng, BMP, WebP and TIFF by OpenCV.
+///   - JPEG by libjpeg-turbo, PNG by libpng, TIFF by libtiff, BMP and WebP by OpenCV.
 ///   - EXIF orientation 1..8 is applied (JPEG, PNG, WebP, TIFF); an unknown value counts as 1.
 ///   - Gray gives three equal channels, palettes their colours, 1 bit 0 and 255; alpha is dropped.
-///   - CMYK and YCCK JPEG: inverted as Adobe writes them, then R = (255 - K) (255 - C) / 255, rounded.
+///   - CMYK: R = (255 - K) (255 - C) / 255, rounded; JPEG (YCCK too) inverted first, as Adobe writes it.
 ///   - 16 bits a channel: the high byte.
 ///   - Several frames or pages: the first.
+///   - TIFF with colours multiplied by alpha: divided by it.
 /// Differs from Pillow: 16-bit gray keeps its high byte, where Pillow's conversion cuts at 255 and leaves white; a TIFF
-///   with alpha comes multiplied by it, and one of 32-bit numbers is refused; a picture that is cut off or corrupt is
-///   an error even where Pillow fills up the rest. In a JPEG, stray bytes between segments, the JFIF version and
-///   Adobe's transform code are no corruption.
+///   of 32-bit numbers or of CIE L*a*b* and an animated WebP are refused; uncompressed YCbCr TIFF is off by 1 at most;
+///   a picture that is cut off or corrupt is an error even where Pillow fills up the rest. In a JPEG, stray bytes between
+///   segments, the JFIF version and Adobe's transform code are no corruption.
 /// Parity: tests/datasets/image_io_test.cpp, fixtures of pictures_v1.
 ///
 /// Safe to call from many threads; starts none and prints nothing.
