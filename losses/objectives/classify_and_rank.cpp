@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "objective_entry.hpp"
 #include "reid/losses/losses.hpp"
 #include "reid/ops/matmul.hpp"
 
@@ -116,21 +117,12 @@ nn::ObjectiveResult ClassifyAndRank::compute(nn::Model& model, const Batch& batc
 namespace reid::objectives {
 
 void register_classify_and_rank(nn::ObjectiveRegistry& registry) {
-  using losses::ClassifyAndRank;
-  nn::ObjectiveRegistry::Entry entry;
-  entry.name = "classify_and_rank";
-  entry.info = {.summary = "A classifier on the feature after the neck and a weighted list of losses.",
-                .paper = "Luo et al., Bag of Tricks and a Strong Baseline, CVPRW 2019, arXiv:1903.07071",
-                .reference = "microsoft/Relation-Aware-Global-Attention-Networks@cdc9965",
-                .claim = "faithful to the reference code"};
-  entry.defaults = write_options(ClassifyAndRank::Options{});
-  entry.fields = describe_options<ClassifyAndRank::Options>();
-  entry.make = [](const Json& options, const std::string& pointer, nn::Model& model,
-                  const nn::TrainingFacts& facts) -> std::shared_ptr<nn::Objective> {
-    return std::make_shared<ClassifyAndRank>(read_options<ClassifyAndRank::Options>(options, pointer), pointer,
-                                             model, facts);
-  };
-  registry.add_entry(std::move(entry));
+  losses::add_objective<losses::ClassifyAndRank>(
+      registry, "classify_and_rank",
+      {.summary = "A classifier on the feature after the neck and a weighted list of losses.",
+       .paper = "Luo et al., Bag of Tricks and a Strong Baseline, CVPRW 2019, arXiv:1903.07071",
+       .reference = "microsoft/Relation-Aware-Global-Attention-Networks@cdc9965",
+       .claim = "faithful to the reference code"});
 }
 
 }  // namespace reid::objectives

@@ -12,6 +12,7 @@
 #include "reid/core/error.hpp"
 #include "reid/core/log.hpp"
 #include "reid/core/random.hpp"
+#include "objective_entry.hpp"
 #include "reid/losses/losses.hpp"
 #include "reid/nn/blocks.hpp"
 #include "reid/ops/distance.hpp"
@@ -345,21 +346,13 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
 namespace reid::objectives {
 
 void register_x_reid(nn::ObjectiveRegistry& registry) {
-  using losses::XReid;
-  nn::ObjectiveRegistry::Entry entry;
-  entry.name = "x_reid";
-  entry.info = {.summary = "Cross attention between the images of a batch teaches a vision transformer: IntraX and InterX.",
-                .paper = "Shen et al., Cross-Instance Transformer for Identity-Level Person Re-Identification (X-ReID, "
-                         "cross-instance transformer, 2023), arXiv:2302.02075",
-                .reference = "",
-                .claim = losses::kXReidClaim};
-  entry.defaults = write_options(XReid::Options{});
-  entry.fields = describe_options<XReid::Options>();
-  entry.make = [](const Json& options, const std::string& pointer, nn::Model& model,
-                  const nn::TrainingFacts& facts) -> std::shared_ptr<nn::Objective> {
-    return std::make_shared<XReid>(read_options<XReid::Options>(options, pointer), pointer, model, facts);
-  };
-  registry.add_entry(std::move(entry));
+  losses::add_objective<losses::XReid>(
+      registry, "x_reid",
+      {.summary = "Cross attention between the images of a batch teaches a vision transformer: IntraX and InterX.",
+       .paper = "Shen et al., Cross-Instance Transformer for Identity-Level Person Re-Identification (X-ReID, "
+                "cross-instance transformer, 2023), arXiv:2302.02075",
+       .reference = "",
+       .claim = losses::kXReidClaim});
 }
 
 }  // namespace reid::objectives

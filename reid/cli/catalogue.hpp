@@ -22,7 +22,7 @@ inline engine::Catalogue catalogue() {
 /// Device and threads that the user asked for.
 inline engine::Runtime runtime_of(const Common& common) { return engine::make_runtime(common.device, common.threads); }
 
-/// While it lives, the first Ctrl-C (or SIGTERM) asks the work to stop where it can be resumed; the second one ends
+/// While it lives, the first Ctrl-C (or SIGTERM, or a terminal that goes away) asks the work to stop where it can be resumed; the second one ends
 /// the program at once.
 class StopOnSignal {
  public:
@@ -30,10 +30,13 @@ class StopOnSignal {
     asked_ = 0;
     former_int_ = std::signal(SIGINT, &ask);
     former_term_ = std::signal(SIGTERM, &ask);
+    former_hup_ = std::signal(SIGHUP, &ask);
+    if (former_hup_ == SIG_IGN) std::signal(SIGHUP, SIG_IGN);  // nohup
   }
   ~StopOnSignal() {
     std::signal(SIGINT, former_int_);
     std::signal(SIGTERM, former_term_);
+    std::signal(SIGHUP, former_hup_);
   }
   StopOnSignal(const StopOnSignal&) = delete;
   StopOnSignal& operator=(const StopOnSignal&) = delete;
@@ -49,6 +52,7 @@ class StopOnSignal {
   static inline volatile std::sig_atomic_t asked_ = 0;
   void (*former_int_)(int) = SIG_DFL;
   void (*former_term_)(int) = SIG_DFL;
+  void (*former_hup_)(int) = SIG_DFL;
 };
 
 }  // namespace reid::cli

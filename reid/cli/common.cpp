@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <thread>
 
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
+#include "reid/engine/experiment.hpp"
 #include "verb.hpp"
 
 namespace reid::cli {
@@ -21,7 +28,8 @@ int64_t Common::apply_threads() const {
 
 void Common::write_json(const Json& result) const {
   if (json.empty()) return;
-  const std::string text = result.dump(2) + "\n";
+  // A path's bytes needn't be UTF-8, JSON's must.
+  const std::string text = result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   if (json == "-") {
     std::cout << text;
   } else {
@@ -40,7 +48,7 @@ void add_common(CLI::App& verb, Common& common, unsigned options) {
   }
   if (options & common_seed) verb.add_option("--seed", common.seed, "seed of everything random");
   if (options & common_json) {
-    verb.add_option("--json", common.json, "write the result as JSON to this file ('-': stdout)");
+    verb.add_option("--json", common.json, "write the result as JSON to this file ('-': stdout)")->check(writable_file());
   }
 }
 
@@ -51,10 +59,58 @@ void add_set(CLI::App& verb, std::vector<std::string>& assignments) {
       ->allow_extra_args(false);
 }
 
-Json model_part(const std::string& model, const std::string& config, const std::vector<std::string>& assignments) {
+CLI::Validator writable_file() {
+  const auto problem = [](std::string& path) -> std::string {
+    if (path == "-") return {};
+    if (path.empty()) return "file must be named, got an empty path";
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) return fmt::format("path must be a file to write, got the folder '{}'", path);
+    std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    if (folder.empty()) folder = ".";
+    if (!std::filesystem::is_directory(folder, ignored)) {
+      return fmt::format("file must be in a folder that exists, got '{}'", path);
+    }
+    if (::access(folder.c_str(), W_OK) == 0) return {};
+    return fmt::format("file must be in a writable folder, got '{}' ({})", path, std::strerror(errno));
+  };
+  return CLI::Validator(problem, "", "");
+}
+
+CLI::Validator named_folder() {
+  return CLI::Validator([](std::string& path) { return path.empty() ? "folder must be named, got an empty path" : ""; }, "", "");
+}
+
+namespace {
+
+/// Throws for keys that no experiment has: one that is misspelt would be passed over.
+void check_keys(const Json& root, const std::string& config) {
+  if (!root.is_object()) return;
+  std::vector<std::string> known{"stages"};
+  for (const auto& field : describe_options<engine::ExperimentHead>()) known.push_back(field.name);
+  for (const auto& field : describe_options<engine::StageOptions>()) known.push_back(field.name);
+  for (const auto& [key, value] : root.items()) {
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      throw ConfigError(fmt::format("{}: {}", config, detail::unknown_key("", key, known)));
+    }
+  }
+}
+
+void check_assignment(const std::string& assignment, const std::vector<std::string>& used) {
+  if (assignment.rfind('/', 0) != 0) return;  // refused where it is read
+  const std::string part = assignment.substr(1, assignment.find_first_of("/=", 1) - 1);
+  if (std::find(used.begin(), used.end(), part) != used.end()) return;
+  throw ConfigError(fmt::format("--set: pointer must begin with /{}, which this verb reads, got '{}'{}", fmt::join(used, " or /"),
+                                assignment, did_you_mean(part, used)));
+}
+
+}  // namespace
+
+Json configuration(const std::string& model, const std::string& config, const std::vector<std::string>& assignments,
+                   const std::vector<std::string>& used) {
   Json root = Json::object();
   if (!config.empty()) {
     root = read_config_file(config);
+    check_keys(root, config);
     if (!root.is_object() || !root.contains("model")) {
       throw ConfigError(fmt::format("{}: configuration must have \"model\", got {}", config,
                                     root.is_object() ? "none" : json_type_name(root)));
@@ -73,9 +129,16 @@ Json model_part(const std::string& model, const std::string& config, const std::
     if (named.is_object() && other.empty()) root["model"]["name"] = model;
   }
   if (root.contains("model") && root["model"].is_string()) root["model"] = Json{{"name", root["model"]}};
-  for (const auto& assignment : assignments) set_json(root, assignment);
+  for (const auto& assignment : assignments) {
+    check_assignment(assignment, used);
+    set_json(root, assignment);
+  }
   if (!root.contains("model")) throw ConfigError("--model: a model must be named by --model or --config, got neither");
-  return root["model"];
+  return root;
+}
+
+Json model_part(const std::string& model, const std::string& config, const std::vector<std::string>& assignments) {
+  return configuration(model, config, assignments)["model"];
 }
 
 }  // namespace reid::cli

@@ -42,8 +42,20 @@ void add_common(CLI::App& verb, Common& common, unsigned options);
 /// Adds `--set /json/pointer=value` (repeatable).
 void add_set(CLI::App& verb, std::vector<std::string>& assignments);
 
-/// The model part that `--model NAME`, `--config FILE` (an experiment, or only {"model": ...}) and `--set` name
-/// together. @throws ConfigError if none names a model or two name different ones.
+/// For `check` of an option that names a file to write, `-` for stdout too: what can't be written is refused before the
+/// work is done.
+CLI::Validator writable_file();
+/// For `check` of an option that names a folder: not empty.
+CLI::Validator named_folder();
+
+/// The configuration that `--model NAME`, `--config FILE` (an experiment, or only {"model": ...}) and `--set` make
+/// together. It has a "model".
+/// @param used  the parts that the verb reads: no other may be set.
+/// @throws ConfigError if none names a model or two name different ones; for keys that an experiment doesn't have; for
+///   `--set` of another part.
+Json configuration(const std::string& model, const std::string& config, const std::vector<std::string>& assignments,
+                   const std::vector<std::string>& used = {"data", "evaluation", "model", "seed"});
+/// Its "model".
 Json model_part(const std::string& model, const std::string& config, const std::vector<std::string>& assignments);
 
 /// Adds every verb of the list in CMakeLists.txt, each by its function `void add_<name>(CLI::App&, Common&)`

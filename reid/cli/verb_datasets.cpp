@@ -184,7 +184,7 @@ void add_datasets(CLI::App& app, Common& common) {
       verb->add_subcommand("check", "compare the counts with the documented ones and decode every picture");
   const auto checked = std::make_shared<CheckArguments>();
   check_verb->add_option("NAME", checked->name, "name as in 'reid datasets list'")->required();
-  check_verb->add_option("--root", checked->root, "folder that holds the set's own folders")->required();
+  check_verb->add_option("--root", checked->root, "folder that holds the set's own folders")->required()->check(named_folder());
   add_set(*check_verb, checked->assignments);
   add_common(*check_verb, common, common_threads | common_json);
   check_verb->callback([&common, checked] { check(common, *checked); });
@@ -194,7 +194,7 @@ void add_datasets(CLI::App& app, Common& common) {
   make_verb->add_option("KIND", made->kind,
                         fmt::format("{}", fmt::join(detail::choices<datasets::SyntheticKind>(), ", ")))
       ->required();
-  make_verb->add_option("--output", made->output, "new or empty folder")->required();
+  make_verb->add_option("--output", made->output, "new or empty folder")->required()->check(named_folder());
   for (const auto& field : describe_options(datasets::SyntheticOptions{})) {
     if (field.name == "seed") continue;  // of the common options
     make_verb->add_option_function<std::string>(

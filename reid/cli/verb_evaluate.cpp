@@ -9,12 +9,13 @@
 
 #include "catalogue.hpp"
 #include "reid/core/error.hpp"
+#include "reid/engine/oracle.hpp"
 
 namespace reid::cli {
 namespace {
 
 struct Arguments {
-  std::string run, config, model, weights, dataset, root, protocol, metric, feature, rerank;
+  std::string run, config, model, weights, dataset, root, protocol, metric, feature, rerank, oracle;
   std::vector<std::string> assignments;
   std::optional<int64_t> k1, k2;
   std::optional<double> lambda;
@@ -63,13 +64,14 @@ void evaluate(const Arguments& arguments, const Common& common) {
     source = experiment.data.evaluation();
     evaluation = write_options(experiment.evaluation);
     seed = static_cast<uint64_t>(experiment.seed);
-    Json root{{"evaluation", evaluation}};
+    Json root{{"evaluation", evaluation}, {"data", write_options(source)}};
     for (const auto& assignment : arguments.assignments) {
-      REID_CHECK(assignment.rfind("/evaluation/", 0) == 0, ConfigError,
-                 fmt::format("--set: pointer must be below /evaluation for a trained run, got '{}'", assignment));
+      REID_CHECK(assignment.rfind("/evaluation/", 0) == 0 || assignment.rfind("/data/", 0) == 0, ConfigError,
+                 fmt::format("--set: pointer must be below /evaluation or /data for a trained run, got '{}'", assignment));
       set_json(root, assignment);
     }
     evaluation = root.at("evaluation");
+    source = read_options<engine::SourceOptions>(root.at("data"), "/data");
   } else {
     model_json = model_part(arguments.model, arguments.config, arguments.assignments);
     Json root = arguments.config.empty() ? Json::object() : read_config_file(arguments.config);
@@ -101,9 +103,17 @@ void evaluate(const Arguments& arguments, const Common& common) {
   if (!options.protocol.empty()) metrics::protocol(options.protocol);
 
   const auto runtime = runtime_of(common);
+  const auto dataset = engine::open_dataset(source, {.train = false, .evaluation = true}, options.protocol, names);
+  if (!arguments.oracle.empty()) {
+    REID_CHECK(from_run, InputError, "--oracle: option must stand with --run, got none");
+    const auto result = engine::evaluate_oracle(arguments.run, arguments.oracle, dataset, options, names, runtime,
+                                                common.seed.value_or(seed), common.progress());
+    common.write_json(result.json);
+    if (common.json != "-") print(result.json);
+    return;
+  }
   const auto model = from_run ? engine::open_run(arguments.run, names)
                               : engine::open_model(model_json, arguments.weights, names);
-  const auto dataset = engine::open_dataset(source, {.train = false, .evaluation = true}, options.protocol, names);
   const auto result = engine::evaluate_model(*model, dataset, options, names.decoder, runtime,
                                              common.seed.value_or(seed), common.progress());
   common.write_json(result.json);
@@ -131,6 +141,9 @@ void add_evaluate(CLI::App& app, Common& common) {
   verb->add_option("--k2", arguments->k2, "re-ranking: neighbours in query expansion (default: the variant's)");
   verb->add_option("--lambda", arguments->lambda, "re-ranking: weight of the original distance (default: the variant's)");
   verb->add_flag("--flip", arguments->flip, "mean of the features of a picture and its mirror image");
+  verb->add_option("--oracle", arguments->oracle,
+                   "an earlier stage of the run that fuses samples with their support, by name: what it sees if it is told the "
+                   "identities; never a result");
   add_set(*verb, arguments->assignments);
   add_common(*verb, common, common_all);
   verb->callback([arguments, &common] { evaluate(*arguments, common); });

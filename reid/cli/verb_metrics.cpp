@@ -159,7 +159,8 @@ void add_metrics(CLI::App& app, Common& common) {
       ->capture_default_str();
   verb->add_option("--product", flags->product, "library of the products: auto (measured), aten or onednn")
       ->capture_default_str();
-  verb->add_option("--ranking", flags->ranking, "write the first --top gallery rows of each query, .npy [Q, K] int64, -1: none");
+  verb->add_option("--ranking", flags->ranking, "write the first --top gallery rows of each query, .npy [Q, K] int64, -1: none")
+      ->check(writable_file());
   verb->add_option("--top", flags->top, "columns of --ranking")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
   add_common(*verb, common, common_threads | common_seed | common_json);
   verb->callback([flags, &common] { run(*flags, common); });

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "reid/losses/losses.hpp"
 #include "reid/models/registry.hpp"
@@ -56,10 +57,13 @@ std::string range_text(const Range& range) {
 
 void print_fields(const std::vector<FieldInfo>& fields, const std::string& indent) {
   for (const auto& field : fields) {
-    const std::string type = field.choices.empty() ? field.type : fmt::format("{}", fmt::join(field.choices, "|"));
+    std::string type = field.type;
+    if (const auto at = type.find("choice"); at != std::string::npos) {
+      type.replace(at, std::string_view("choice").size(), fmt::format("{}", fmt::join(field.choices, "|")));
+    }
     std::cout << fmt::format("{}{:<{}} {} ({}{})\n", indent, field.name, 20 - indent.size() / 2, field.doc, type,
                              range_text(field.range));
-    if (field.children.empty()) {
+    if (field.type != "object") {
       std::cout << fmt::format("{}{:<{}} default {}\n", indent, "", 20 - indent.size() / 2, field.default_value.dump());
     }
     print_fields(field.children, indent + "  ");

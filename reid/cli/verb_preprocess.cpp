@@ -23,7 +23,8 @@ struct PreprocessFlags {
 
 void run(const PreprocessFlags& flags, const Common& common) {
   common.apply_threads();
-  const auto model = models::registry().create(model_part(flags.model, flags.config, flags.assignments), "/model");
+  const Json configured = configuration(flags.model, flags.config, flags.assignments, {"model"});
+  const auto model = models::registry().create(configured.at("model"), "/model");
   const auto& options = model->preprocess();
   const torch::Tensor pixels = datasets::decode_image(flags.image);
   const torch::Tensor result = torch::empty({3, options.height, options.width}, torch::kFloat32);
@@ -41,7 +42,7 @@ void add_preprocess(CLI::App& app, Common& common) {
   verb->add_option("--config", flags->config, "configuration file (an experiment, or only {\"model\": ...})");
   add_set(*verb, flags->assignments);
   verb->add_option("image", flags->image, "picture: JPEG, PNG, BMP, WebP or TIFF")->required();
-  verb->add_option("--output", flags->output, "array file to write (.npy)")->required();
+  verb->add_option("--output", flags->output, "array file to write (.npy)")->required()->check(writable_file());
   add_common(*verb, common, common_threads);
   verb->callback([flags, &common] { run(*flags, common); });
 }

@@ -92,7 +92,7 @@ void add_tokenize(CLI::App& app, Common& common) {
   verb->add_option("--length", flags->length, "ids a line: longer ones are cut, shorter ones padded with 0 (default: as they are)")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 20));
   verb->add_flag("--cased", flags->cased, "wordpiece: keep case and accents, for a cased vocabulary");
-  verb->add_option("--output", flags->output, "file to write instead of standard output");
+  verb->add_option("--output", flags->output, "file to write instead of standard output")->check(writable_file());
   const auto build = verb->add_option("--build", flags->build,
                                       "make a wordpiece vocabulary of at most this many pieces from the text and write it to --vocab")
                          ->check(CLI::Range(int64_t{6}, int64_t{1} << 24));

@@ -61,7 +61,8 @@ void add_train(CLI::App& app, Common& common) {
   verb->add_option("--output", arguments->output,
                    "folder of the run: config.json, environment.json, log.jsonl, checkpoint.safetensors, "
                    "model.safetensors, done.json")
-      ->required();
+      ->required()
+      ->check(named_folder());
   verb->add_flag("--resume", arguments->resume, "continue the run in --output from its checkpoint");
   add_common(*verb, common, common_all);
   verb->callback([arguments, &common] { train(*arguments, common); });

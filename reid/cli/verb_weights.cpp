@@ -132,7 +132,7 @@ void add_weights(CLI::App& app, Common& common) {
 
   auto* write = verb->add_subcommand("convert", "write the tensors of a weight file as .safetensors");
   write->add_option("input", arguments->input, "weight file")->required();
-  write->add_option("output", arguments->output, ".safetensors file to write")->required();
+  write->add_option("output", arguments->output, ".safetensors file to write")->required()->check(writable_file());
   write->add_option("--map", arguments->map,
                     "rename to this model's own names: MODEL (the published layout is recognised by its keys) or "
                     "MODEL:LAYOUT; keys that the layout drops, such as classifiers, are left out");

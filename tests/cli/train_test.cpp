@@ -124,6 +124,21 @@ TEST_CASE("train leaves a run that evaluate and embed can use", "[cli]") {
   const std::string other = shop.dir / "g.npy";
   REQUIRE(run_reid({"embed", "--run", run, "--input", shop.dir / "list.txt", "--output", other, "--quiet"}).status == 0);
   REQUIRE(read_file(other) == bytes);
+
+  // What the configuration says of features holds here, too.
+  const auto embed_by_name = [&](const std::string& output, std::vector<std::string> more) {
+    std::vector<std::string> words{"embed", "--config", shop.config(), "--weights", run + "/model.safetensors",
+                                   "--input", shop.data() + "/query", "--output", output, "--quiet"};
+    words.insert(words.end(), more.begin(), more.end());
+    const auto made = run_reid(words);
+    INFO(made.err);
+    REQUIRE(made.status == 0);
+    return read_file(output);
+  };
+  const auto plain = embed_by_name(other, {}), flipped = embed_by_name(other, {"--flip"});
+  REQUIRE(flipped != plain);
+  REQUIRE(embed_by_name(other, {"--set", "/evaluation/flip=true"}) == flipped);
+  REQUIRE(embed_by_name(other, {"--set", "/evaluation/precision=bf16"}) != plain);
 }
 
 TEST_CASE("a cache of decoded pictures changes nothing but the time", "[cli]") {
@@ -250,7 +265,24 @@ TEST_CASE("wrong input of the training verbs is refused in one sentence", "[cli]
   const auto embed = [&](const std::string& input) {
     return run_reid({"embed", "--config", shop.config(), "--weights", weights, "--input", input, "--output", out, "--quiet"});
   };
+  const auto embed_more = [&](std::vector<std::string> more) {
+    std::vector<std::string> words{"embed", "--config", shop.config(), "--weights", weights, "--input", shop.data() + "/query", "--quiet"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_reid(words);
+  };
   check_refusal(embed(shop.dir / "nowhere"), 2, "nowhere");
+  check_refusal(embed_more({"--output", out, "--set", "/modle/neck=false"}), 2, "did you mean 'model'");
+  check_refusal(embed_more({"--output", out, "--set", "/data/root=x"}), 2, "/evaluation or /model");
+  check_refusal(embed_more({"--output", out, "--set", "/evaluation/precision=bf17"}), 2, "bf16");
+  check_refusal(embed_more({"--output", out, "--set", "/model/name=\xff"}), 2, "UTF-8");
+  check_refusal(embed_more({"--output", ""}), 2, "--output");
+  check_refusal(embed_more({"--output", shop.dir.path().string()}), 2, "folder");
+  check_refusal(embed_more({"--output", out, "--paths", shop.dir / "none/paths.txt"}), 2, "none/paths.txt");
+  write_file_atomic(shop.dir / "misspelt.json", R"({"model": "resnet18", "evalution": {"flip": true}})");
+  check_refusal(run_reid({"embed", "--config", shop.dir / "misspelt.json", "--weights", weights, "--input", shop.data() + "/query",
+                          "--output", out, "--quiet"}),
+                2, "did you mean 'evaluation'");
+  check_refusal(run_reid({"train", "--config", shop.config(), "--output", "", "--quiet"}), 2, "--output");
   fs::create_directories(shop.dir / "empty");
   check_refusal(embed(shop.dir / "empty"), 2, "pictures");
   fs::create_directories(shop.dir / "broken");

@@ -30,6 +30,9 @@ struct Outer {
   std::array<double, 2> pair{0, 1};
   Inner inner;
   Json part = "none";
+  std::optional<Inner> perhaps = Inner{0.5};
+  std::vector<Inner> several;
+  std::optional<Kind> other_kind;
   template <class V>
   void fields(V&& v) {
     v("count", count, "a count", Range{1, 10});
@@ -40,6 +43,9 @@ struct Outer {
     v("pair", pair, "two numbers");
     v("inner", inner, "more");
     v("part", part, "a part of another registry");
+    v("perhaps", perhaps, "more, or null");
+    v("several", several, "a list of more");
+    v("other_kind", other_kind, "a kind, or null");
   }
   void validate(const std::string& where) const {
     if (count == 7) throw ConfigError(where + "/count: value must not be 7, got 7");
@@ -90,8 +96,16 @@ TEST_CASE("all problems are reported at once", "[core]") {
 
 TEST_CASE("options describe themselves", "[core]") {
   const auto fields = describe_options<Outer>();
-  REQUIRE(fields.size() == 8);
+  REQUIRE(fields.size() == 11);
   REQUIRE(fields[2].choices == std::vector<std::string>{"soft", "hard"});
   REQUIRE(fields[6].children.at(0).doc == "a rate");
   REQUIRE(fields[4].type == "list of integer");
+  // Into what an optional or a list holds, too: with the member's own defaults where it has any.
+  REQUIRE(fields[8].type == "object or null");
+  REQUIRE(fields[8].children.at(0).default_value == 0.5);
+  REQUIRE(fields[9].type == "list of object");
+  REQUIRE(fields[9].default_value == Json::array());
+  REQUIRE(fields[9].children.at(0).default_value == 0.1);
+  REQUIRE(fields[9].children.at(0).range.max == 1);
+  REQUIRE(fields[10].choices == fields[2].choices);
 }

@@ -45,11 +45,12 @@ std::string allowed(const FieldInfo& field) {
 
 void add_rows(std::string& page, const std::vector<FieldInfo>& fields, const std::string& prefix) {
   for (const auto& field : fields) {
+    const bool list = field.type.rfind("list of", 0) == 0;
     const std::string default_text =
-        field.children.empty() ? fmt::format("`{}`", escaped(field.default_value.dump())) : "";
+        field.type == "object" ? "" : fmt::format("`{}`", escaped(field.default_value.dump()));
     page += fmt::format("| `{}{}` | {} | {} | {} | {} |\n", prefix, field.name, field.type, default_text,
                         allowed(field), escaped(field.doc));
-    add_rows(page, field.children, prefix + field.name + "/");
+    add_rows(page, field.children, prefix + field.name + (list ? "/0/" : "/"));
   }
 }
 
@@ -106,21 +107,18 @@ std::string page() {
       "with a JSON pointer. `\"extends\": \"other.json\"` merges the file over another one, object by object.\n"
       "`--set /json/pointer=value` overrides one value on the command line. A *part* is a name, `\"triplet\"`, or a name\n"
       "with options, `{\"name\": \"triplet\", \"margin\": 0.5}`. The resolved configuration, with every option written out,\n"
-      "is saved in each run and each result. Keys below with a `/` are nested: `a/b` is `{\"a\": {\"b\": ...}}`.\n";
+      "is saved in each run and each result. Keys below with a `/` are nested: `a/b` is `{\"a\": {\"b\": ...}}`, and `a/0/b`\n"
+      "stands for `b` of each entry of the list `a`.\n";
   add_struct<engine::ExperimentHead>(page, "Experiment",
                                      "The top of the file. `stages` is a list of [stages](#stage); a single stage may be "
                                      "written flat, its keys beside these.");
   add_struct<engine::StageOptions>(page, "Stage", "One stage of training, in `stages` or at the top of the file.");
-  add_struct<engine::EmaOptions>(page, "Running average", "`ema` of a stage.");
-  add_struct<engine::SourceOptions>(page, "Data source", "`train` and `eval` of `data`.");
   add_struct<engine::WeightsOptions>(page, "Weights", "`weights` of an experiment: a file name, or an object with these.");
-  add_struct<engine::ValidationOptions>(page, "Validation", "`validation` of an experiment.");
   add_registry(page, "Models", "`model`, and `--model` of the verbs.", models::registry());
   add_registry(page, "Objectives", "`objective` of a stage: everything that only trains.", losses::objectives());
   add_registry(page, "Losses", "In the `losses` of an objective, beside the keys that the objective reads.",
                losses::registry());
   add_registry(page, "Optimizers", "`optimizer` of a stage.", engine::optimizers());
-  add_struct<engine::GroupRule>(page, "Optimizer groups", "One entry of an optimizer's `groups`.");
   add_registry(page, "Schedules", "`schedule` of a stage.", engine::schedules());
   add_registry(page, "Samplers", "`sampler` of a stage.", data::samplers());
   add_registry(page, "Augmentations", "Entries of `augment`, in the order resize, pixels, tensor.",

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
-#include <fstream>
 
 #include "fuzz/targets.hpp"
 #include "layout.hpp"
@@ -38,8 +37,7 @@ void lists(std::string_view bytes) {
   }();
   const std::string root = scratch_folder();
   std::filesystem::create_directories(root + "/train");
-  std::ofstream(root + "/list_train.txt", std::ios::binary | std::ios::trunc)
-      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  scratch_file("list_train.txt", bytes);
   data::Parts parts;
   parts.evaluation = false;
   try {

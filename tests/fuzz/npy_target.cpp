@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <torch/types.h>
 
-#include <fstream>
-
 #include "fuzz/targets.hpp"
 #include "reid/core/error.hpp"
 #include "reid/metrics/npy.hpp"
@@ -29,8 +27,7 @@ void npy(std::string_view bytes) {
     require_sentence(error.what(), source);
   }
 
-  const std::string path = scratch_folder() + "/fuzz.npy";
-  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  const std::string path = scratch_file("fuzz.npy", bytes);
   try {
     const auto features = metrics::read_npy_features(path);
     require(features.dim() == 2 && features.scalar_type() == torch::kFloat32, "features must be [N, D] float32");

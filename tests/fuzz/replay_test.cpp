@@ -83,3 +83,21 @@ TEST_CASE("Lists and names: whatever the bytes, samples or a DatasetError", "[fu
 TEST_CASE("Pictures: whatever the bytes, a picture or a DatasetError", "[fuzz]") {
   replay("picture", reid::fuzz::picture, 3000);
 }
+TEST_CASE("MATLAB files of version 5: whatever the bytes, numbers and names or a DatasetError", "[fuzz]") {
+  replay("mat5", reid::fuzz::mat5, 3000);
+}
+TEST_CASE("cuhk-03.mat: whatever the bytes, pictures or a DatasetError", "[fuzz]") {
+  replay("cuhk03", reid::fuzz::cuhk03, 500);
+}
+TEST_CASE("Lists of captions: whatever the bytes, samples, a DatasetError or a ConfigError", "[fuzz]") {
+  replay("captions", reid::fuzz::captions, 1000);
+}
+TEST_CASE("WordPiece vocabularies: whatever the bytes, a tokenizer or an InputError", "[fuzz]") {
+  replay("wordpiece", reid::fuzz::wordpiece, 2000);
+}
+TEST_CASE("CLIP's merges: whatever the bytes, a tokenizer or an InputError", "[fuzz]") {
+  replay("clip_bpe", reid::fuzz::clip_bpe, 2000);
+}
+TEST_CASE("Sentences: whatever the bytes, ids or an InputError", "[fuzz]") {
+  replay("sentence", reid::fuzz::sentence, 3000);
+}

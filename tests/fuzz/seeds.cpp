@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/seeds.hpp"
 
+#include <zlib.h>
+
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <opencv2/core.hpp>
 #include <opencv2/imgcodecs.hpp>
 
@@ -111,15 +114,73 @@ std::vector<Seed> picture_seeds() {
   return seeds;
 }
 
+std::vector<Seed> caption_seeds() {
+  const std::string cuhk = R"([{"split": "train", "captions": ["A man walks.", "He wears blue."], "file_path": "a.jpg", "id": 1},)"
+                           R"({"split": "test", "captions": ["A woman."], "file_path": "b/0000_c1_0.jpg", "id": 2,)"
+                           R"( "processed_tokens": [["a", "woman"]]}])";
+  std::string rstp = cuhk;
+  for (std::size_t at; (at = rstp.find("file_path")) != std::string::npos;) rstp.replace(at, 9, "img_path");
+  return {{"cuhk_pedes.json", cuhk},
+          {"rstp_reid.json", rstp},
+          {"escape.json", R"([{"split": "train", "captions": ["x"], "file_path": "../../a.jpg", "id": 0}])"},
+          {"twice.json", R"([{"split": "val", "captions": [" "], "file_path": "a.jpg", "id": -1}, {"split": "val"}, 3, null])"},
+          {"big_id.json", R"([{"split": "train", "captions": ["x"], "img_path": "a.jpg", "id": 18446744073709551615}])"},
+          {"object.json", R"({"train": []})"}};
+}
+
+std::vector<Seed> wordpiece_seeds() {
+  return {{"small.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nman\n##s\n,\nblue\n##u\n##e\n"},
+          {"carriage.txt", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\nbag\r\n##s\r\n"},
+          {"no_pad.txt", "[UNK]\n[PAD]\n[CLS]\n[SEP]\n"},
+          {"twice.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\na\n"},
+          {"not_utf8.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n\xff\n"},
+          {"fixture.txt", read_file(fs::path(REID_FIXTURES) / "text/wordpiece_uncased.txt")}};
+}
+
+/// As gzip packs it.
+std::string gzip(const std::string& text) {
+  z_stream stream{};
+  deflateInit2(&stream, Z_BEST_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  std::string packed(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  deflate(&stream, Z_FINISH);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
+}
+
+std::vector<Seed> clip_bpe_seeds() {
+  const std::string small = "#version: 0.2\nt h\nth e</w>\na n</w>\nm an</w>\n";
+  return {{"small.txt", small},
+          {"small.txt.gz", gzip(small)},
+          {"unknown.txt", "#version: 0.2\nq zz\n"},
+          {"twice.txt", "#version: 0.2\nt h\nt h\n"},
+          {"zeros.txt.gz", gzip(std::string(1 << 22, '\0'))},
+          {"cut.txt.gz", gzip(small).substr(0, 30)},
+          {"fixture.txt.gz", gzip(read_file(fs::path(REID_FIXTURES) / "text/clip_merges.txt"))}};
+}
+
+std::vector<Seed> sentence_seeds() {
+  return {{"plain.txt", "The man is wearing a black jacket, blue jeans and white sneakers."},
+          {"html.txt", "A &amp;lt;b&amp;gt; &eacute;t&eacute &#233; &#x1F600; &#0; &notin; &#99999999;"},
+          {"wrong.txt", "na\xc3\x83\xc2\xafve caf\xc3\x83\xc2\xa9 \xc3\xa2\xe2\x82\xac\xe2\x84\xa2 \xef\xac\x81 \xef\xbc\xa1 \xe2\x80\x9cq\xe2\x80\x9d"},
+          {"marks.txt", "e\xcc\x81\xcc\x82 \xe4\xb8\xad\xe6\x96\x87 \xd8\xa7\xd9\x8e \xc7\x86 \xe1\xba\x9e \xc4\xb0 \x1b[31mred\x1b[0m"},
+          {"special.txt", "[MASK][SEP] <|startoftext|> it's we'll they'd I'm 2024 [CLS"},
+          {"not_utf8.txt", "a \xc3( \xed\xa0\x80 \xf4\x90\x80\x80 \xc0\x80"},
+          {"long.txt", std::string(300, 'a') + " " + std::string(300, '!')}};
+}
+
 }  // namespace
 
 std::vector<Seed> seeds_for(const std::string& target) {
-  std::vector<Seed> seeds = target == "weights"   ? weight_seeds()
-                            : target == "npy"     ? npy_seeds()
-                            : target == "json"    ? json_seeds()
-                            : target == "lists"   ? list_seeds()
-                            : target == "picture" ? picture_seeds()
-                                                  : std::vector<Seed>();
+  const std::map<std::string, std::vector<Seed> (*)()> makers{
+      {"weights", weight_seeds}, {"npy", npy_seeds},           {"json", json_seeds},         {"lists", list_seeds},
+      {"picture", picture_seeds}, {"mat5", mat5_seeds},        {"cuhk03", cuhk03_seeds},     {"captions", caption_seeds},
+      {"wordpiece", wordpiece_seeds}, {"clip_bpe", clip_bpe_seeds}, {"sentence", sentence_seeds}};
+  std::vector<Seed> seeds = makers.at(target)();
   std::sort(seeds.begin(), seeds.end(), [](const Seed& a, const Seed& b) { return a.name < b.name; });
   return seeds;
 }

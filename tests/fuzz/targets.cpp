@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fuzz/targets.hpp"
 
+#include <fstream>
+
 #include "support/temp_dir.hpp"
 
 namespace reid::fuzz {
@@ -8,6 +10,12 @@ namespace reid::fuzz {
 std::string scratch_folder() {
   static const test::TempDir folder;
   return folder.path().string();
+}
+
+std::string scratch_file(const std::string& name, std::string_view bytes) {
+  std::string path = scratch_folder() + "/" + name;
+  std::ofstream(path, std::ios::binary | std::ios::trunc).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  return path;
 }
 
 void require(bool condition, const char* what) {

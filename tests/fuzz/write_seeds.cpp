@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Usage: fuzz_seeds FOLDER   writes FOLDER/<target>/<seed> for libFuzzer to begin from.
+// Usage: fuzz_seeds FOLDER TARGET...   writes FOLDER/<target>/<seed> for libFuzzer to begin from.
 #include <cstdio>
 #include <filesystem>
 
@@ -8,12 +8,13 @@
 #include "reid/core/io.hpp"
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "fuzz_seeds: one folder must be given, got %d arguments\n", argc - 1);
+  if (argc < 3) {
+    std::fprintf(stderr, "fuzz_seeds: a folder and targets must be given, got %d arguments\n", argc - 1);
     return 2;
   }
   try {
-    for (const std::string target : {"weights", "npy", "json", "lists", "picture"}) {
+    for (int i = 2; i < argc; ++i) {
+      const std::string target = argv[i];
       const auto folder = std::filesystem::path(argv[1]) / target;
       std::filesystem::create_directories(folder);
       for (const auto& seed : reid::fuzz::seeds_for(target)) reid::write_file_atomic(folder / seed.name, seed.bytes);

@@ -151,6 +151,6 @@ TEST_CASE("the registries hold one entry for each source file", "[losses]") {
     std::sort(names.begin(), names.end());
     return names;
   };
-  REQUIRE(losses::registry().names() == sources("src", "checks registry cross_block matching support_fusion"));
+  REQUIRE(losses::registry().names() == sources("src", "alignment checks registry cross_block matching support_fusion"));
   REQUIRE(losses::objectives().names() == sources("objectives", ""));
 }

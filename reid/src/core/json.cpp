@@ -99,6 +99,16 @@ class StrictSax {
   std::string key_;
 };
 
+/// nlohmann/json finds out what isn't UTF-8 only when it writes.
+bool is_utf8(const std::string& text) {
+  try {
+    static_cast<void>(Json(text).dump());
+    return true;
+  } catch (const Json::exception&) {
+    return false;
+  }
+}
+
 Json read_extended(const std::filesystem::path& path, std::vector<std::filesystem::path>& chain) {
   std::error_code ignored;
   auto canonical = std::filesystem::weakly_canonical(path, ignored);
@@ -170,6 +180,9 @@ void set_json(Json& root, std::string_view assignment) {
   }
   const std::string text(assignment.substr(equals + 1));
   const std::string pointer(assignment.substr(0, equals));
+  if (!is_utf8(pointer) || !is_utf8(text)) {
+    throw ConfigError(fmt::format("--set: pointer and value must be UTF-8, got other bytes in '{}'", assignment));
+  }
   Json value;
   if (Json::accept(text)) {
     value = parse_json(text, "--set " + pointer);

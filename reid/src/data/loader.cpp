@@ -2,6 +2,7 @@
 #include "reid/data/loader.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <torch/cuda.h>
 
 #include <algorithm>
@@ -21,10 +22,17 @@ namespace {
 /// Pictures handed to a worker at once: enough to keep the lock quiet, few enough to share a batch.
 constexpr std::size_t kChunk = 4;
 
+/// Buffers of one batch, and who supports its samples.
+struct Filling {
+  torch::Tensor images;
+  torch::Tensor support_images;
+  std::vector<SupportRows> support;  ///< of each sample; empty without a plan
+  std::vector<uint64_t> repetition;  ///< of each sample inside the batch
+};
+
 /// One batch in work.
 struct Slot {
-  torch::Tensor images;
-  std::vector<uint64_t> repetition;  ///< of each sample inside the batch
+  Filling filling;
   std::size_t taken = 0;             ///< samples given to workers
   std::size_t done = 0;              ///< samples finished
   std::exception_ptr error;
@@ -49,6 +57,7 @@ struct Loader::Impl {
   int64_t height;
   int64_t width;
   LoaderOptions options;
+  LoaderExtras extras;
 
   // Written by start() while no worker touches them (generation changes under the lock).
   std::vector<std::vector<int64_t>> batches;
@@ -66,19 +75,32 @@ struct Loader::Impl {
   std::vector<torch::Tensor> pool;  ///< buffers; free where nothing else refers to them
   std::vector<std::thread> workers;
 
-  torch::Tensor buffer(int64_t n) {
+  torch::Tensor buffer(std::vector<int64_t> shape) {
+    shape.insert(shape.end(), {3, height, width});
     const auto options_of_images =
         torch::TensorOptions().dtype(torch::kFloat32).pinned_memory(options.pin_memory);
     // Page-locked memory comes from LibTorch's own caching allocator, which knows of copies still under way.
-    if (options.pin_memory) return torch::empty({n, 3, height, width}, options_of_images);
+    if (options.pin_memory) return torch::empty(shape, options_of_images);
     for (auto& tensor : pool) {
-      if (tensor.size(0) == n && tensor.use_count() == 1 && tensor.storage().use_count() == 1) return tensor;
+      if (tensor.sizes() == shape && tensor.use_count() == 1 && tensor.storage().use_count() == 1) return tensor;
     }
     // Batches of other sizes (the last of an epoch) don't pile up.
     std::erase_if(pool, [](const torch::Tensor& tensor) {
       return tensor.use_count() == 1 && tensor.storage().use_count() == 1;
     });
-    return pool.emplace_back(torch::empty({n, 3, height, width}, options_of_images));
+    return pool.emplace_back(torch::empty(shape, options_of_images));
+  }
+
+  Filling filling_for(const std::vector<int64_t>& batch) {
+    Filling filling;
+    const auto n = static_cast<int64_t>(batch.size());
+    filling.images = buffer({n});
+    filling.repetition = repetitions(batch);
+    if (extras.support.members > 0) {
+      filling.support_images = buffer({n, extras.support.members});
+      filling.support.resize(batch.size());
+    }
+    return filling;
   }
 
   /// Opens slots up to the prefetch limit. Called with the lock held.
@@ -86,17 +108,12 @@ struct Loader::Impl {
     const auto limit = static_cast<std::size_t>(options.prefetch) + 1;
     while (slots.size() < limit && consumed + slots.size() < batches.size()) {
       const auto& batch = batches[consumed + slots.size()];
-      Slot slot;
-      slot.images = buffer(static_cast<int64_t>(batch.size()));
-      slot.repetition = repetitions(batch);
-      slots.push_back(std::move(slot));
+      slots.emplace_back().filling = filling_for(batch);
     }
   }
 
-  void load(int64_t index, uint64_t repetition, float* out) const {
+  void load(int64_t index, Random random, float* out) const {
     const auto& sample = samples[static_cast<std::size_t>(index)];
-    const auto key = static_cast<uint64_t>(index);
-    Random random = repetition == 0 ? Random({seed, epoch, key}) : Random({seed, epoch, key, repetition});
     try {
       transform(decoder(sample.path), random, out);
     } catch (const Error&) {
@@ -109,14 +126,36 @@ struct Loader::Impl {
     }
   }
 
+  /// The picture of sample i of a batch, and those that support it.
+  void load_sample(const std::vector<int64_t>& batch, Filling& filling, std::size_t i) const {
+    const int64_t stride = 3 * height * width;
+    const auto key = static_cast<uint64_t>(batch[i]);
+    const auto repetition = filling.repetition[i];
+    load(batch[i], repetition == 0 ? Random({seed, epoch, key}) : Random({seed, epoch, key, repetition}),
+         filling.images.data_ptr<float>() + static_cast<int64_t>(i) * stride);
+    const auto& plan = extras.support;
+    if (plan.members == 0) return;
+    auto& rows = filling.support[i];
+    rows = plan.draw(batch[i], seed, static_cast<int64_t>(epoch));
+    const auto complete = [&](const std::vector<int64_t>& list) {
+      const auto n = static_cast<int64_t>(samples.size());
+      return static_cast<int64_t>(list.size()) == plan.members &&
+             std::all_of(list.begin(), list.end(), [n](int64_t row) { return row >= 0 && row < n; });
+    };
+    REID_CHECK(complete(rows.images) && (!extras.sentences.tokens.defined() || complete(rows.sentences)), InputError,
+               fmt::format("loader: support of sample {} must be {} samples of the list, got another", batch[i], plan.members));
+    float* out = filling.support_images.data_ptr<float>() + static_cast<int64_t>(i) * plan.members * stride;
+    for (std::size_t m = 0; m < rows.images.size(); ++m) {
+      load(rows.images[m], Random({seed, epoch, key, repetition, m + 1}), out + static_cast<int64_t>(m) * stride);
+    }
+  }
+
   /// Does the samples [begin, end) of one batch. Returns where and why it failed.
-  std::pair<std::exception_ptr, std::size_t> load_range(const std::vector<int64_t>& batch,
-                                                        const std::vector<uint64_t>& repetition, float* images,
+  std::pair<std::exception_ptr, std::size_t> load_range(const std::vector<int64_t>& batch, Filling& filling,
                                                         std::size_t begin, std::size_t end) const {
-    const auto stride = static_cast<std::size_t>(3 * height * width);
     for (std::size_t i = begin; i < end; ++i) {
       try {
-        load(batch[i], repetition[i], images + i * stride);
+        load_sample(batch, filling, i);
       } catch (...) {
         return {std::current_exception(), i};
       }
@@ -148,11 +187,10 @@ struct Loader::Impl {
       const std::size_t begin = slot->taken;
       const std::size_t end = std::min(begin + kChunk, batch.size());
       slot->taken = end;
-      auto* images = slot->images.data_ptr<float>();
-      const auto* repetition = &slot->repetition;  // a deque keeps its elements in place
+      auto& filling = slot->filling;  // a deque keeps its elements in place
       ++in_work;
       lock.unlock();
-      auto [error, at] = load_range(batch, *repetition, images, begin, end);
+      auto [error, at] = load_range(batch, filling, begin, end);
       lock.lock();
       --in_work;
       // The slot can't have been given out: its `done` still lacks these samples.
@@ -172,7 +210,13 @@ struct Loader::Impl {
     slots.clear();
   }
 
-  Batch finish(const std::vector<int64_t>& batch, torch::Tensor images) const {
+  /// Rows of a table with one row a sample, those of `list` in its order.
+  torch::Tensor rows_of(const torch::Tensor& table, const std::vector<int64_t>& list) const {
+    auto rows = table.index_select(0, torch::tensor(list, torch::kInt64));
+    return options.pin_memory ? rows.pin_memory() : rows;
+  }
+
+  Batch finish(const std::vector<int64_t>& batch, Filling filling) const {
     const auto n = static_cast<int64_t>(batch.size());
     const auto column = [&](auto value) {
       torch::Tensor tensor = torch::empty({n}, torch::TensorOptions().dtype(torch::kInt64).pinned_memory(options.pin_memory));
@@ -181,7 +225,19 @@ struct Loader::Impl {
       return tensor;
     };
     Batch result;
-    result.images = std::move(images);
+    result.images = std::move(filling.images);
+    result.support_images = std::move(filling.support_images);
+    if (extras.sentences.tokens.defined()) {
+      result.tokens = rows_of(extras.sentences.tokens, batch);
+      result.mask = rows_of(extras.sentences.mask, batch);
+      if (!filling.support.empty()) {
+        std::vector<int64_t> list;
+        for (const auto& rows : filling.support) list.insert(list.end(), rows.sentences.begin(), rows.sentences.end());
+        const std::vector<int64_t> shape{n, extras.support.members, extras.sentences.tokens.size(1)};
+        result.support_tokens = rows_of(extras.sentences.tokens, list).view(shape);
+        result.support_mask = rows_of(extras.sentences.mask, list).view(shape);
+      }
+    }
     result.identities = column([&](std::size_t i) { return labels.empty() ? samples[i].identity : labels[i]; });
     result.cameras = column([&](std::size_t i) { return samples[i].camera; });
     result.clothes = column([&](std::size_t i) { return samples[i].clothes; });
@@ -191,12 +247,22 @@ struct Loader::Impl {
 };
 
 Loader::Loader(std::vector<Sample> samples, std::vector<int64_t> labels, Decoder decoder, Transform transform,
-               int64_t height, int64_t width, const LoaderOptions& options)
+               int64_t height, int64_t width, const LoaderOptions& options, LoaderExtras extras)
     : impl_(std::make_unique<Impl>()) {
   read_options<LoaderOptions>(write_options(options), "loader");
   if (!labels.empty() && labels.size() != samples.size()) {
     throw InputError(fmt::format("loader: labels must be as many as samples ({}), got {}", samples.size(), labels.size()));
   }
+  const auto& sentences = extras.sentences;
+  if (sentences.tokens.defined()) {
+    const auto n = static_cast<int64_t>(samples.size());
+    REID_CHECK(sentences.mask.defined() && sentences.tokens.dim() == 2 && sentences.tokens.size(0) == n &&
+                   sentences.mask.sizes() == sentences.tokens.sizes(),
+               InputError, fmt::format("loader: sentences must be as many as samples ({}), got {}", n,
+                                       fmt::join(sentences.tokens.sizes(), " x ")));
+  }
+  REID_CHECK(extras.support.members == 0 || (extras.support.members > 0 && extras.support.draw), ConfigError,
+             fmt::format("loader: support must have members and a draw, got {} members", extras.support.members));
   if (height < 1 || width < 1) {
     throw ConfigError(fmt::format("loader: height and width must be positive, got {} x {}", height, width));
   }
@@ -210,6 +276,7 @@ Loader::Loader(std::vector<Sample> samples, std::vector<int64_t> labels, Decoder
   impl_->height = height;
   impl_->width = width;
   impl_->options = options;
+  impl_->extras = std::move(extras);
   for (int64_t i = 0; i < options.threads; ++i) {
     impl_->workers.emplace_back([impl = impl_.get()] { impl->run(); });
   }
@@ -252,13 +319,13 @@ std::optional<Batch> Loader::next() {
   if (impl.workers.empty()) {
     if (impl.stop_epoch || impl.consumed == impl.batches.size()) return std::nullopt;
     const auto& batch = impl.batches[impl.consumed++];
-    torch::Tensor images = impl.buffer(static_cast<int64_t>(batch.size()));
-    const auto [error, at] = impl.load_range(batch, repetitions(batch), images.data_ptr<float>(), 0, batch.size());
+    Filling filling = impl.filling_for(batch);
+    const auto [error, at] = impl.load_range(batch, filling, 0, batch.size());
     if (error) {
       impl.stop_epoch = true;
       std::rethrow_exception(error);
     }
-    return impl.finish(batch, std::move(images));
+    return impl.finish(batch, std::move(filling));
   }
   std::unique_lock lock(impl.mutex);
   if (impl.stop_epoch || impl.slots.empty()) return std::nullopt;
@@ -272,13 +339,13 @@ std::optional<Batch> Loader::next() {
     impl.end_epoch();
     std::rethrow_exception(error);
   }
-  torch::Tensor images = std::move(slot.images);
+  Filling filling = std::move(slot.filling);
   impl.slots.pop_front();
   ++impl.consumed;
   impl.open_slots();
   lock.unlock();
   impl.work_available.notify_all();
-  return impl.finish(batch, std::move(images));
+  return impl.finish(batch, std::move(filling));
 }
 
 }  // namespace reid::data

@@ -11,7 +11,9 @@
 
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
+#include "evaluator_parts.hpp"
 #include "reid/engine/checkpoint.hpp"
+#include "reid/text/tokenizer.hpp"
 
 namespace reid::engine {
 namespace {
@@ -38,6 +40,25 @@ class PictureIndex {
  private:
   std::unordered_map<std::string, int64_t> row_of_;
   std::vector<std::string> paths_;
+};
+
+/// Sentences of all splits, one row each.
+class SentenceIndex {
+ public:
+  torch::Tensor add(const std::vector<Sample>& samples) {
+    const auto first = static_cast<int64_t>(sentences_.size());
+    for (const auto& sample : samples) {
+      REID_CHECK(sample.captions.size() == 1, DatasetError,
+                 fmt::format("{}: entry of a protocol with sentences must have one, got {}", sample.path, sample.captions.size()));
+      text::check_utf8(sample.captions.front(), sample.path);
+      sentences_.push_back(sample.captions.front());
+    }
+    return torch::arange(first, static_cast<int64_t>(sentences_.size()));
+  }
+  const std::vector<std::string>& sentences() const { return sentences_; }
+
+ private:
+  std::vector<std::string> sentences_;
 };
 
 metrics::FeatureSet labelled(const std::vector<Sample>& samples, torch::Tensor features) {
@@ -92,6 +113,7 @@ std::string data_fingerprint(const data::DataSet& dataset) {
     for (const auto& s : samples) {
       const auto name = std::filesystem::path(s.path).filename().string();
       hash = fingerprint(fmt::format("{}|{}|{}|{};", name, s.identity, s.camera, s.clothes), hash);
+      for (const auto& caption : s.captions) hash = fingerprint(caption, hash);
     }
   };
   for (const auto& split : dataset.splits) {
@@ -114,6 +136,12 @@ std::string feature_name(const nn::Model& model, FeatureChoice choice) {
 metrics::Result evaluate_model(nn::Model& model, const data::DataSet& dataset, const EvaluationOptions& options,
                                const data::Decoder& decoder, const Runtime& runtime, uint64_t seed,
                                const ProgressSink& progress, bool prepared) {
+  return evaluate_enriched(model, dataset, options, decoder, runtime, seed, progress, prepared, {});
+}
+
+metrics::Result evaluate_enriched(nn::Model& model, const data::DataSet& dataset, const EvaluationOptions& options,
+                                  const data::Decoder& decoder, const Runtime& runtime, uint64_t seed,
+                                  const ProgressSink& progress, bool prepared, const Enrich& enrich) {
   const auto name = options.protocol.empty() ? dataset.default_protocol : options.protocol;
   REID_CHECK(!name.empty(), ConfigError,
              fmt::format("protocol: a name must be given for {}, which has no default, got none", dataset.name));
@@ -123,6 +151,8 @@ metrics::Result evaluate_model(nn::Model& model, const data::DataSet& dataset, c
              fmt::format("{}: data set must have query and gallery, got none", dataset.name));
   REID_CHECK(!protocol.multi_query || !dataset.multi_query.empty(), DatasetError,
              fmt::format("{}: pictures for multiple queries (gt_bbox) must be there for {}, got none", dataset.name, name));
+  REID_CHECK(!(protocol.query_text || protocol.gallery_text) || model.tokenizer() != nullptr, ConfigError,
+             fmt::format("protocol: model must have a text encoder and its vocabulary (text.tokenizer.vocab) for {}, got none", name));
   const auto weights = fingerprint_of(nn::state_of(model));
   if (!prepared) prepare_for_inference(model, options, runtime);
 
@@ -131,17 +161,24 @@ metrics::Result evaluate_model(nn::Model& model, const data::DataSet& dataset, c
     torch::Tensor query_rows, gallery_rows;
   };
   PictureIndex index;
+  SentenceIndex sentence_index;
+  const auto rows_of = [&](const std::vector<Sample>& samples, bool text) {
+    return text ? sentence_index.add(samples) : index.add(samples);
+  };
   std::vector<Split> splits;
   for (const auto& split : dataset.splits) {
     Split s{protocol.multi_query ? multiple_queries(split.query, dataset.multi_query) : split.query,
             without_junk(split.gallery, protocol), {}, {}};
-    s.query_rows = index.add(s.query);
-    s.gallery_rows = index.add(s.gallery);
+    s.query_rows = rows_of(s.query, protocol.query_text);
+    s.gallery_rows = rows_of(s.gallery, protocol.gallery_text);
     splits.push_back(std::move(s));
   }
 
   auto clock = Clock::now();
   const auto features = extract_features(model, index.paths(), decoder, options, runtime, progress);
+  const bool with_text = protocol.query_text || protocol.gallery_text;
+  const auto sentences =
+      with_text ? extract_sentence_features(model, sentence_index.sentences(), options, runtime, progress) : torch::Tensor();
   const double feature_seconds = seconds_since(clock);
   clock = Clock::now();
 
@@ -152,8 +189,10 @@ metrics::Result evaluate_model(nn::Model& model, const data::DataSet& dataset, c
   scoring.rerank = options.rerank;
   std::vector<metrics::Result> results;
   for (const auto& split : splits) {
-    results.push_back(metrics::evaluate(labelled(split.query, features.index_select(0, split.query_rows)),
-                                        labelled(split.gallery, features.index_select(0, split.gallery_rows)),
+    auto query = (protocol.query_text ? sentences : features).index_select(0, split.query_rows);
+    auto gallery = (protocol.gallery_text ? sentences : features).index_select(0, split.gallery_rows);
+    if (enrich) enrich(split.query, query, split.gallery, gallery);
+    results.push_back(metrics::evaluate(labelled(split.query, std::move(query)), labelled(split.gallery, std::move(gallery)),
                                         protocol, scoring));
   }
   auto result = protocol.several_splits ? metrics::combine_splits(results, protocol) : std::move(results.front());
@@ -174,6 +213,7 @@ metrics::Result evaluate_model(nn::Model& model, const data::DataSet& dataset, c
   json["weights_fingerprint"] = weights;
   json["environment"] = environment(runtime);
   json["pictures"] = index.paths().size();
+  if (with_text) json["sentences"] = sentence_index.sentences().size();
   json["seconds"] = Json{{"features", feature_seconds}, {"ranking", seconds_since(clock)}};
   return result;
 }

@@ -45,6 +45,18 @@ Json expand_part(const R& registry, const Json& part, const std::string& pointer
   return expanded;
 }
 
+/// Stages give their names to files.
+void check_stage_names(const std::vector<StageOptions>& stages) {
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const auto& name = stages[i].name;
+    const bool plain = !name.empty() && name.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == std::string::npos;
+    REID_CHECK(plain, ConfigError,
+               fmt::format("/stages/{}/name: value must be of letters, digits, '_' and '-', got '{}'", i, name));
+    REID_CHECK(names.insert(name).second, ConfigError, fmt::format("/stages/{}/name: value must be new, got '{}' again", i, name));
+  }
+}
+
 std::string stage_pointer(const Experiment& experiment, std::size_t index) {
   return experiment.stages.size() == 1 ? "" : fmt::format("/stages/{}", index);
 }
@@ -56,16 +68,23 @@ void check_head(const Experiment& experiment) {
 
 }  // namespace
 
-std::optional<WeightsOptions> weights_of(const Experiment& experiment) {
-  if (experiment.weights.is_null()) return std::nullopt;
-  WeightsOptions options;
-  if (experiment.weights.is_string()) {
-    options.file = experiment.weights.get<std::string>();
-  } else {
-    options = read_options<WeightsOptions>(experiment.weights, "/weights");
-  }
-  REID_CHECK(!options.file.empty(), ConfigError, "/weights: value must name a file, got an empty name");
-  return options;
+std::vector<WeightsOptions> weights_of(const Experiment& experiment) {
+  const auto read = [](const Json& json, const std::string& pointer) {
+    WeightsOptions options;
+    if (json.is_string()) {
+      options.file = json.get<std::string>();
+    } else {
+      options = read_options<WeightsOptions>(json, pointer);
+    }
+    REID_CHECK(!options.file.empty(), ConfigError, fmt::format("{}: value must name a file, got an empty name", pointer));
+    return options;
+  };
+  const auto& json = experiment.weights;
+  if (json.is_null()) return {};
+  if (!json.is_array()) return {read(json, "/weights")};
+  std::vector<WeightsOptions> list;
+  for (std::size_t i = 0; i < json.size(); ++i) list.push_back(read(json[i], fmt::format("/weights/{}", i)));
+  return list;
 }
 
 Experiment read_experiment(const Json& json, const Catalogue& catalogue) {
@@ -101,6 +120,7 @@ Experiment read_experiment(const Json& json, const Catalogue& catalogue) {
     data::samplers().create(stage.sampler, at + "/sampler");
     stage.augment = data::resolve_augment(stage.augment, at + "/augment");
   }
+  if (experiment.stages.size() > 1) check_stage_names(experiment.stages);
   return experiment;
 }
 
@@ -115,7 +135,11 @@ data::DataSet open_dataset(const SourceOptions& source, const data::Parts& parts
                            const Catalogue& catalogue) {
   REID_CHECK(!source.name.empty(), ConfigError, "/data/name: value must name a data set, got none");
   REID_CHECK(!source.root.empty(), ConfigError, "/data/root: value must be the data set's folder, got none");
-  const auto reader = catalogue.datasets.create(Json(source.name), "/data/name");
+  REID_CHECK(source.options.is_object() && !source.options.contains("name"), ConfigError,
+             fmt::format("/data/options: value must be an object of the reader's options, got {}", source.options.dump()));
+  Json part{{"name", source.name}};
+  part.update(source.options);
+  const auto reader = catalogue.datasets.create(part, "/data/options");
   return reader->read(source.root, parts, protocol.empty() ? source.protocol : protocol);
 }
 
@@ -135,6 +159,19 @@ TrainingSplit hold_out(const data::DataSet& dataset, double share, uint64_t seed
   TrainingSplit result;
   result.validation.name = dataset.name + " (held-out training identities)";
   data::EvaluationSplit split;
+  if (dataset.default_protocol == "text_to_image") {
+    for (const auto& sample : dataset.train) {
+      if (held.count(sample.identity) == 0) {
+        result.train.push_back(sample);
+        continue;
+      }
+      split.gallery.push_back(sample);
+      for (const auto& caption : sample.captions) split.query.emplace_back(sample).captions = {caption};
+    }
+    result.validation.splits.push_back(std::move(split));
+    result.validation.default_protocol = dataset.default_protocol;
+    return result;
+  }
   std::set<std::pair<int64_t, int64_t>> seen;
   bool cameras = true;
   for (const auto& sample : dataset.train) {

@@ -12,12 +12,14 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <mutex>
 #include <numeric>
 #include <thread>
 
 #include "reid/core/error.hpp"
 #include "reid/engine/evaluator.hpp"
+#include "reid/text/tokenizer.hpp"
 
 namespace reid::engine {
 namespace {
@@ -25,6 +27,9 @@ namespace {
 constexpr std::size_t kMapAbove = std::size_t{1} << 30;
 constexpr int64_t kBatchCpu = 16;
 constexpr int64_t kBatchCuda = 128;
+
+constexpr int64_t kSentencesCpu = 32;
+constexpr int64_t kSentencesCuda = 256;
 
 /// A matrix in memory, or above 1 GiB in an unnamed temporary file mapped into memory.
 torch::Tensor feature_matrix(int64_t rows, int64_t width) {
@@ -80,10 +85,11 @@ class Encoder {
   bool after_neck_ = false;
 };
 
-void extract_on_cpu(const Encoder& encode, const std::vector<std::string>& paths, const data::Decoder& decoder,
-                    const data::Transform& transform, const PreprocessOptions& size, int64_t batch, int64_t threads,
-                    torch::Tensor& features, const ProgressSink& progress) {
-  const auto count = static_cast<int64_t>(paths.size());
+/// Fills `features` by batches [begin, end), many at a time, each on one thread of its own.
+/// The error of the earliest batch that fails is rethrown.
+void encode_by_batches(const std::function<torch::Tensor(int64_t begin, int64_t end)>& encode, int64_t batch, int64_t threads,
+                       torch::Tensor& features, const ProgressSink& progress) {
+  const int64_t count = features.size(0);
   const int64_t batches = (count + batch - 1) / batch;
   std::atomic<int64_t> next{0}, done{0};
   std::atomic<bool> failed{false};
@@ -98,14 +104,7 @@ void extract_on_cpu(const Encoder& encode, const std::vector<std::string>& paths
       if (index >= batches || failed) return;
       const int64_t begin = index * batch, end = std::min(count, begin + batch);
       try {
-        auto images = torch::empty({end - begin, 3, size.height, size.width});
-        const int64_t stride = 3 * size.height * size.width;
-        for (int64_t i = begin; i < end; ++i) {
-          Random unused{static_cast<uint64_t>(i)};
-          transform(decoder(paths[static_cast<std::size_t>(i)]), unused,
-                    images.data_ptr<float>() + (i - begin) * stride);
-        }
-        features.slice(0, begin, end).copy_(encode(images));
+        features.slice(0, begin, end).copy_(encode(begin, end));
       } catch (...) {
         const std::lock_guard lock(mutex);
         failed = true;
@@ -134,6 +133,21 @@ void extract_on_cpu(const Encoder& encode, const std::vector<std::string>& paths
   at::set_num_threads(former);
   if (error) std::rethrow_exception(error);
   if (progress) progress({"features", count, count, ""});
+}
+
+void extract_on_cpu(const Encoder& encode, const std::vector<std::string>& paths, const data::Decoder& decoder,
+                    const data::Transform& transform, const PreprocessOptions& size, int64_t batch, int64_t threads,
+                    torch::Tensor& features, const ProgressSink& progress) {
+  const auto encode_range = [&](int64_t begin, int64_t end) {
+    auto images = torch::empty({end - begin, 3, size.height, size.width});
+    const int64_t stride = 3 * size.height * size.width;
+    for (int64_t i = begin; i < end; ++i) {
+      Random unused{static_cast<uint64_t>(i)};
+      transform(decoder(paths[static_cast<std::size_t>(i)]), unused, images.data_ptr<float>() + (i - begin) * stride);
+    }
+    return encode(images);
+  };
+  encode_by_batches(encode_range, batch, threads, features, progress);
 }
 
 void extract_on_device(const Encoder& encode, const std::vector<std::string>& paths, const data::Decoder& decoder,
@@ -189,6 +203,41 @@ torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>&
   const int64_t batch = options.batch > 0 ? options.batch : cpu ? kBatchCpu : kBatchCuda;
   (cpu ? extract_on_cpu : extract_on_device)(encode, paths, decoder, transform, size, batch, runtime.threads,
                                              features, progress);
+  return features;
+}
+
+torch::Tensor extract_sentence_features(nn::Model& model, const std::vector<std::string>& sentences,
+                                        const ExtractOptions& options, const Runtime& runtime, const ProgressSink& progress) {
+  REID_ASSERT(!model.is_training());
+  const auto* tokenizer = model.tokenizer();
+  REID_CHECK(tokenizer != nullptr, ConfigError, "sentences: model must have a text encoder and its vocabulary (text.tokenizer.vocab), got none");
+  const int64_t count = static_cast<int64_t>(sentences.size()), length = model.text_length();
+  auto features = feature_matrix(count, model.embedding_size());
+  if (sentences.empty()) return features;
+  auto tokens = torch::empty({count, length}, torch::kInt64);
+  auto mask = torch::empty({count, length}, torch::kBool);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto& sentence = sentences[static_cast<std::size_t>(i)];
+    text::check_utf8(sentence, fmt::format("sentence {}", i));
+    tokenizer->encode_padded(sentence, length, tokens.data_ptr<int64_t>() + i * length, mask.data_ptr<bool>() + i * length);
+  }
+  const auto& device = runtime.device;
+  const auto encode = [&](int64_t begin, int64_t end) {
+    const Autocast autocast(device, options.precision);
+    return model.encode_text(tokens.slice(0, begin, end).to(device), mask.slice(0, begin, end).to(device))
+        .embedding.to(torch::kFloat32)
+        .cpu();
+  };
+  if (device.is_cpu()) {
+    encode_by_batches(encode, kSentencesCpu, runtime.threads, features, progress);
+    return features;
+  }
+  const c10::InferenceMode inference;
+  for (int64_t begin = 0; begin < count; begin += kSentencesCuda) {
+    const int64_t end = std::min(count, begin + kSentencesCuda);
+    features.slice(0, begin, end).copy_(encode(begin, end));
+    if (progress) progress({"features", end, count, ""});
+  }
   return features;
 }
 

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <map>
 #include <set>
 
 #include "reid/core/error.hpp"
@@ -20,7 +19,9 @@
 #include "reid/data/transforms.hpp"
 #include "reid/engine/checkpoint.hpp"
 #include "reid/ops/matmul.hpp"
+#include "reid/nn/blocks.hpp"
 #include "run_parts.hpp"
+#include "training_data.hpp"
 
 namespace reid::engine {
 namespace {
@@ -95,28 +96,6 @@ class LogFile {
   int64_t bytes_ = 0;
 };
 
-struct TrainingData {
-  std::vector<Sample> samples;
-  std::vector<int64_t> labels;  // 0..K-1 in the order of the sorted identities
-  nn::TrainingFacts facts;
-};
-
-TrainingData relabelled(std::vector<Sample> samples, const std::string& name) {
-  REID_CHECK(!samples.empty(), DatasetError, fmt::format("{}: training set must hold pictures, got none", name));
-  TrainingData result;
-  std::map<int64_t, int64_t> label_of;
-  std::set<int64_t> cameras;
-  for (const auto& sample : samples) {
-    label_of.emplace(sample.identity, 0);
-    if (sample.camera >= 0) cameras.insert(sample.camera);
-  }
-  for (auto& [identity, label] : label_of) label = result.facts.identities++;
-  result.facts.cameras = static_cast<int64_t>(cameras.size());
-  for (const auto& sample : samples) result.labels.push_back(label_of.at(sample.identity));
-  result.samples = std::move(samples);
-  return result;
-}
-
 /// The first place where two configurations differ, among what changes results; "" if there is none.
 std::string first_difference(const Json& stored, const Json& given) {
   static const std::set<std::string> kFree{"/data/root",           "/data/train/root", "/data/eval/root",
@@ -150,8 +129,14 @@ class Run {
 
  private:
   void load_data();
-  void make_model(bool from_checkpoint);
+  void make_model(bool own_start);
   std::unique_ptr<Trainer> make_stage(std::size_t index);
+  nn::TrainingFacts facts_of(std::size_t index);
+  nn::StageResult unlearned_stage(std::size_t index);
+  void begin_next_stage(std::size_t index);
+  std::string stage_pointer(std::size_t index) const {
+    return experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", index);
+  }
   bool run_stage(std::size_t index);
   void validate(Trainer& trainer, const StageOptions& stage, int64_t epochs_done, bool final_stage);
   void save(const Trainer& trainer, std::size_t index);
@@ -165,9 +150,12 @@ class Run {
   const RunOptions& options_;
   data::Decoder decoder_;  // of training pictures: the catalogue's, or a cache of what it gave
   Json resolved_;
+  std::vector<Sample> pictures_;  // to train on, until they are prepared for the model
   TrainingData data_;
   std::optional<data::DataSet> validation_;
   std::shared_ptr<nn::Model> model_;
+  std::shared_ptr<nn::Objective> objective_;  // of the stage made last
+  std::optional<nn::StageResult> previous_;   // of the stage that ended last
   std::unique_ptr<LogFile> log_;
   std::optional<Checkpoint> resume_from_;
   Json best_;  // {"epoch", "stage", "value"} or null
@@ -180,35 +168,77 @@ void Run::load_data() {
   if (experiment_.validation) {
     auto split = hold_out(dataset, experiment_.validation->identities, static_cast<uint64_t>(experiment_.seed));
     validation_ = std::move(split.validation);
-    data_ = relabelled(std::move(split.train), dataset.name);
+    pictures_ = std::move(split.train);
   } else {
-    data_ = relabelled(std::move(dataset.train), dataset.name);
+    pictures_ = std::move(dataset.train);
   }
 }
 
-void Run::make_model(bool from_checkpoint) {
+/// @param own_start  leaves the experiment's weights out: others come from a checkpoint or an earlier stage.
+void Run::make_model(bool own_start) {
   torch::manual_seed(static_cast<uint64_t>(experiment_.seed));
   model_ = nn::make_model(catalogue_.models, experiment_.model, "/model");
-  const auto weights = weights_of(experiment_);
-  if (!weights || from_checkpoint) return;
-  nn::LoadOptions loading;
-  loading.allow_missing_neck = weights->allow_missing_neck;
-  loading.skip = weights->skip;
-  const auto report = nn::load_state(*model_, nn::read_weights(weights->file).tensors, model_->layouts(), weights->file, loading);
-  if (!report.reinitialised.empty()) {
-    log_info(fmt::format("{}: {} tensors loaded ({}), {} start afresh: {}", weights->file, report.loaded,
-                         report.layout, report.reinitialised.size(),
-                         report.reinitialised.front() + (report.reinitialised.size() > 1 ? ", ..." : "")));
+  if (own_start) return;
+  for (const auto& weights : weights_of(experiment_)) {
+    nn::LoadOptions loading;
+    loading.allow_missing_neck = weights.allow_missing_neck;
+    loading.skip = weights.skip;
+    const auto part = model_->weight_part(weights.part);
+    const auto report = nn::load_state(*part.module, nn::read_weights(weights.file).tensors, part.layouts, weights.file, loading);
+    if (!report.reinitialised.empty()) {
+      log_info(fmt::format("{}: {} tensors loaded ({}), {} start afresh: {}", weights.file, report.loaded, report.layout,
+                           report.reinitialised.size(),
+                           report.reinitialised.front() + (report.reinitialised.size() > 1 ? ", ..." : "")));
+    }
   }
+}
+
+/// A stage as it is before it has learned: where its weights come with a checkpoint, or nobody looks at them.
+nn::StageResult Run::unlearned_stage(std::size_t index) {
+  nn::StageResult result;
+  result.model = nn::make_model(catalogue_.models, experiment_.model, "/model");
+  result.objective = catalogue_.objectives.create(experiment_.stages[index].objective, stage_pointer(index) + "/objective",
+                                                  *result.model, facts_of(index));
+  return result;
+}
+
+nn::TrainingFacts Run::facts_of(std::size_t index) {
+  auto facts = data_.facts;
+  if (index > 0) {
+    facts.previous = [this, index] {
+      auto result = previous_ ? *previous_ : unlearned_stage(index - 1);
+      result.model->to(options_.runtime.device);
+      result.objective->to(options_.runtime.device);
+      if (experiment_.stages[index].channels_last) nn::use_channels_last(*result.model);
+      return result;
+    };
+  }
+  return facts;
+}
+
+/// Puts what a stage has learned on the disk and aside, and makes the model that the next one trains.
+void Run::begin_next_stage(std::size_t index) {
+  const auto& name = experiment_.stages[index].name;
+  nn::write_safetensors(options_.output / fmt::format("stage-{}.safetensors", name), nn::state_of(*model_),
+                        model_metadata(*model_, "last", experiment_.data.training().name));
+  nn::write_safetensors(options_.output / fmt::format("stage-{}.objective.safetensors", name), nn::state_of(*objective_),
+                        {{"format", "reid-objective-1"}, {"training_only", "true"}});
+  previous_ = nn::StageResult{model_, objective_};
+  const auto ended = nn::state_of(*model_);
+  const bool afresh = experiment_.stages[index + 1].start == StageStart::afresh;
+  make_model(!afresh);
+  if (afresh) return;
+  const torch::NoGradGuard no_grad;
+  for (const auto& [tensor_name, tensor] : nn::state_of(*model_)) tensor.copy_(ended.at(tensor_name));
 }
 
 std::unique_ptr<Trainer> Run::make_stage(std::size_t index) {
   const auto& stage = experiment_.stages[index];
-  const auto at = experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", index);
+  const auto at = stage_pointer(index);
   torch::manual_seed(stage_seed(index));
   TrainerParts parts;
   parts.model = model_;
-  parts.objective = catalogue_.objectives.create(stage.objective, at + "/objective", *model_, data_.facts);
+  parts.objective = objective_ = catalogue_.objectives.create(stage.objective, at + "/objective", *model_, facts_of(index));
   parts.optimizer =
       optimizers().create(stage.optimizer, at + "/optimizer", trainable_parameters(*model_, *parts.objective));
   parts.schedule = schedules().create(stage.schedule, at + "/schedule");
@@ -223,9 +253,11 @@ std::unique_ptr<Trainer> Run::make_stage(std::size_t index) {
   loading.prefetch = experiment_.data.prefetch;
   loading.pin_memory = cuda;
   const auto& size = model_->preprocess();
+  data::LoaderExtras extras{data_.sentences, {}};
+  if (stage.support) extras.support = support_plan(data_, *stage.support, at + "/support");
   parts.loader = std::make_shared<data::Loader>(
-      data_.samples, data_.labels, decoder_,
-      data::training_transform(size, stage.augment, at + "/augment"), size.height, size.width, loading);
+      data_.samples, data_.labels, decoder_, data::training_transform(size, stage.augment, at + "/augment"), size.height,
+      size.width, loading, std::move(extras));
   return std::make_unique<Trainer>(std::move(parts), stage, stage_seed(index), options_.runtime);
 }
 
@@ -272,6 +304,7 @@ bool Run::run_stage(std::size_t index) {
   const auto& stage = experiment_.stages[index];
   const bool final_stage = index + 1 == experiment_.stages.size();
   auto trainer = make_stage(index);
+  previous_.reset();
   if (resume_from_) {
     trainer->restore(resume_from_->tensors, resume_from_->state.at("position"),
                      (options_.output / kCheckpoint).string());
@@ -303,6 +336,7 @@ bool Run::run_stage(std::size_t index) {
   const torch::NoGradGuard no_grad;
   const auto deployable = trainer->deployable();
   for (const auto& [name, tensor] : nn::state_of(*model_)) tensor.copy_(deployable.at(name));
+  if (!final_stage) begin_next_stage(index);
   return true;
 }
 
@@ -319,7 +353,8 @@ RunSummary Run::finish() {
   summary.finished = true;
   summary.json = Json{{"finished", true},      {"steps", steps_}, {"selected", selected},
                       {"model", kModel},       {"best", best_},   {"weights_fingerprint", fingerprint_of(state)},
-                      {"identities", data_.facts.identities},     {"pictures", data_.samples.size()}};
+                      {"identities", data_.facts.identities},     {"pictures", data_.pictures},
+                      {"sentences", data_.sentences.tokens.defined() ? data_.facts.samples : 0}};
   write_file_atomic(output / kDone, summary.json.dump(2) + "\n");
   return summary;
 }
@@ -352,10 +387,13 @@ RunSummary Run::execute() {
   make_model(resuming);
   resolved_ = resolve_experiment(experiment_, catalogue_);
   resolved_["model"] = model_->spec();
+  const bool drop_lonely = std::any_of(experiment_.stages.begin(), experiment_.stages.end(), [](const StageOptions& stage) {
+    return stage.support && stage.support->lonely == data::LonelySamples::drop;
+  });
+  data_ = prepare_training(std::move(pictures_), *model_, drop_lonely, experiment_.data.training().name);
   for (std::size_t i = 0; i < experiment_.stages.size(); ++i) {
     make_stage(i);
-    const auto at = experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", i);
-    data::samplers().create(experiment_.stages[i].sampler, at + "/sampler")->epoch(data_.labels, 0, 0);
+    data::samplers().create(experiment_.stages[i].sampler, stage_pointer(i) + "/sampler")->epoch(data_.labels, 0, 0);
   }
   if (begun && options_.resume) {
     const auto difference = first_difference(read_json_file(output / kConfig), resolved_);

@@ -15,7 +15,8 @@ namespace {
 constexpr auto kDukeWarning =
     "DukeMTMC-reID was withdrawn by its authors: use a copy of your own only where you may, and say so beside the result";
 
-enum Flag : unsigned { kJunk = 1, kPositive = 2, kSingleShot = 4, kSplits = 8, kMultiQuery = 16, kWithdrawn = 32 };
+enum Flag : unsigned { kJunk = 1, kPositive = 2, kSingleShot = 4, kSplits = 8, kMultiQuery = 16, kWithdrawn = 32,
+                      kQueryText = 64, kGalleryText = 128 };
 
 struct Row {
   const char* name;
@@ -45,7 +46,7 @@ constexpr Row kRows[] = {  // sorted by name
      "10 splits of 125/125 identities, id 0 a distractor; nothing removed"},
     {"ilids", Removal::none, kSplits,
      "10 random halves of 119 identities, one picture a side; nothing removed"},
-    {"image_to_text", Removal::none, 0,
+    {"image_to_text", Removal::none, kGalleryText,
      "pictures against every test caption; nothing removed"},
     {"ltcc_cloth_changing", Removal::same_id_same_camera_or_clothes, 0,
      "same identity and (same camera or same clothes) removed: a hit differs in both"},
@@ -71,7 +72,7 @@ constexpr Row kRows[] = {  // sorted by name
      "partial queries against whole bodies; nothing removed"},
     {"prid2011_single_shot", Removal::none, kSplits,
      "10 random splits, 100 queries against 649 pictures; nothing removed"},
-    {"text_to_image", Removal::none, 0,
+    {"text_to_image", Removal::none, kQueryText,
      "captions against every test picture once; nothing removed"},
     {"viper", Removal::none, kSplits,
      "random halves of 632 identities, both directions; nothing removed"},
@@ -90,6 +91,8 @@ std::vector<Protocol> make_protocols() {
     entry.single_gallery_shot = (row.flags & kSingleShot) != 0;
     entry.several_splits = (row.flags & kSplits) != 0;
     entry.multi_query = (row.flags & kMultiQuery) != 0;
+    entry.query_text = (row.flags & kQueryText) != 0;
+    entry.gallery_text = (row.flags & kGalleryText) != 0;
     if ((row.flags & kWithdrawn) != 0) entry.warning = kDukeWarning;
   }
   return list;

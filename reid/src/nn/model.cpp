@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reid/nn/model.hpp"
 
+#include <fmt/format.h>
+
 #include "reid/core/error.hpp"
 
 namespace reid::nn {
@@ -9,6 +11,12 @@ ModelOutput Model::encode_text(const torch::Tensor&, const torch::Tensor&, uint3
   const auto it = spec_.find("name");
   throw ConfigError("encode_text: model must have a text encoder, got " +
                     (it != spec_.end() ? "'" + it->get<std::string>() + "'" : std::string("one for pictures only")));
+}
+
+WeightPart Model::weight_part(const std::string& name) {
+  REID_CHECK(name.empty(), ConfigError,
+             fmt::format("weights: part must be empty (the whole) for a model without parts, got '{}'", name));
+  return {this, layouts()};
 }
 
 torch::Tensor Model::embed(const torch::Tensor& images) {

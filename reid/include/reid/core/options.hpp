@@ -44,8 +44,8 @@ struct FieldInfo {
   std::string doc;
   Json default_value;
   Range range;
-  std::vector<std::string> choices;   ///< of an enumeration
-  std::vector<FieldInfo> children;    ///< of a nested struct
+  std::vector<std::string> choices;   ///< of an enumeration, or of one that an optional or a list holds
+  std::vector<FieldInfo> children;    ///< of a nested struct, or of one that an optional or a list holds
 };
 
 /// Specialise with `static constexpr std::array<std::pair<E, const char*>, n> values`.
@@ -80,6 +80,18 @@ template <class T>
 struct is_optional : std::false_type {};
 template <class T>
 struct is_optional<std::optional<T>> : std::true_type {};
+
+/// What an optional or a list holds in the end; any other type itself.
+template <class T>
+struct held {
+  using type = T;
+};
+template <class T>
+struct held<std::optional<T>> : held<T> {};
+template <class T>
+struct held<std::vector<T>> : held<T> {};
+template <class T, std::size_t N>
+struct held<std::array<T, N>> : held<T> {};
 
 using Problems = std::vector<std::string>;
 
@@ -292,11 +304,15 @@ class Describer {
  public:
   template <class T>
   void operator()(const char* name, T& member, const char* doc, Range range = {}) {
+    using Held = typename held<T>::type;
     FieldInfo info{name, type_name<T>(), doc, write_value(member), range, {}, {}};
-    if constexpr (std::is_enum_v<T>) info.choices = choices<T>();
-    if constexpr (has_fields<T>::value) {
+    if constexpr (std::is_enum_v<Held>) info.choices = choices<Held>();
+    if constexpr (has_fields<Held>::value) {
+      Held options{};
+      if constexpr (std::is_same_v<T, Held>) options = member;
+      if constexpr (std::is_same_v<T, std::optional<Held>>) options = member.value_or(Held{});
       Describer inner;
-      member.fields(inner);
+      options.fields(inner);
       info.children = std::move(inner.fields);
     }
     fields.push_back(std::move(info));

@@ -39,12 +39,37 @@ struct LoaderOptions {
   }
 };
 
+/// The sentence of each sample, already cut into tokens: what `Batch::tokens` and `Batch::mask` are taken from.
+struct Sentences {
+  torch::Tensor tokens;  ///< [samples, L] int64; undefined: there are none
+  torch::Tensor mask;    ///< [samples, L] bool
+};
+
+/// Which samples support a sample, by their positions in the list: the pictures of `images`, the sentences of
+/// `sentences`, `members` each. Called from many threads at once.
+struct SupportRows {
+  std::vector<int64_t> images;
+  std::vector<int64_t> sentences;
+};
+struct SupportPlan {
+  int64_t members = 0;  ///< 0: batches have no support
+  std::function<SupportRows(int64_t sample, uint64_t seed, int64_t epoch)> draw;
+};
+
+/// What a sample has besides its picture.
+struct LoaderExtras {
+  Sentences sentences;
+  SupportPlan support;
+};
+
 /// Loads batches in the order given.
 ///
 /// Every batch has `images` [N, 3, height, width] float32 and `identities`, `cameras`, `clothes`, `index`, each [N]
-/// int64; the rest is undefined. A sample's random numbers are those of Random({seed, epoch, index}) (and of
+/// int64; with sentences also `tokens` and `mask` [N, L]; with a support plan `support_images` [N, M, 3, height, width],
+/// and with both `support_tokens` and `support_mask` [N, M, L]; the rest is undefined. A sample's random numbers are those of Random({seed, epoch, index}) (and of
 /// Random({seed, epoch, index, k}) for its k-th repetition inside one batch, so that an identity that fills its
-/// group with copies still shows different pictures): batches are the same, bit for bit, for any number of threads,
+/// group with copies still shows different pictures; a supporting picture m has Random({seed, epoch, index, k, m + 1})):
+/// batches are the same, bit for bit, for any number of threads,
 /// any prefetch and if an epoch is begun again at one of its later batches.
 ///
 /// The first error of a worker, in the order of the batches, is rethrown by `next` when its batch is due; the epoch
@@ -57,10 +82,10 @@ class Loader {
  public:
   /// @param labels   identity of each sample as the loss wants it (0..K-1); empty: the sample's own number.
   /// @param height, width  size of what `transform` writes.
-  /// @throws InputError if labels and samples differ in number, ConfigError for senseless options, DeviceError if
+  /// @throws InputError if labels, sentences and samples differ in number, ConfigError for senseless options, DeviceError if
   ///   `pin_memory` is asked for without CUDA.
   Loader(std::vector<Sample> samples, std::vector<int64_t> labels, Decoder decoder, Transform transform,
-         int64_t height, int64_t width, const LoaderOptions& options);
+         int64_t height, int64_t width, const LoaderOptions& options, LoaderExtras extras = {});
   ~Loader();
   /// Starts an epoch over batches of indices; ends the one that runs.
   /// @throws InputError if an index is outside the list of samples.

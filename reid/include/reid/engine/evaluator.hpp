@@ -73,8 +73,16 @@ torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>&
                                const ExtractOptions& options, const Runtime& runtime,
                                const ProgressSink& progress = {});
 
+/// Features of sentences, a row each, in the order given: [N, D] float32 on the CPU, not normalised. As
+/// `extract_features`, by the model's text encoder; a row doesn't depend on how many threads there are.
+/// @throws ConfigError for a model without one; InputError naming the sentence that isn't UTF-8.
+torch::Tensor extract_sentence_features(nn::Model& model, const std::vector<std::string>& sentences,
+                                        const ExtractOptions& options, const Runtime& runtime,
+                                        const ProgressSink& progress = {});
+
 /// Extracts query and gallery of a data set and scores them under a protocol; sets with several splits are scored on
-/// each, a picture that several splits share is encoded once. The result's JSON is that of `metrics::evaluate` with:
+/// each, a picture that several splits share is encoded once. Under `text_to_image` and `image_to_text` one side is
+/// sentences. The result's JSON is that of `metrics::evaluate` with:
 /// dataset, data_fingerprint, notes, model, feature, flip, weights_fingerprint, environment and seconds.
 /// @param seed  of the bootstrap and of sampled galleries.
 /// @param prepared  whether `prepare_for_inference` is left out because the caller's model must stay trainable.

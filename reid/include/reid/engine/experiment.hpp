@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -12,6 +13,7 @@
 #include "reid/core/progress.hpp"
 #include "reid/data/dataset.hpp"
 #include "reid/data/loader.hpp"
+#include "reid/data/support.hpp"
 #include "reid/engine/device.hpp"
 #include "reid/engine/evaluator.hpp"
 #include "reid/engine/trainer.hpp"
@@ -33,11 +35,13 @@ struct SourceOptions {
   std::string name;
   std::string root;
   std::string protocol;
+  Json options = Json::object();
   template <class V>
   void fields(V&& v) {
     v("name", name, "registry name of the data set");
     v("root", root, "folder that holds the set's own folders");
     v("protocol", protocol, "protocol it is read for, where splits depend on it; empty: the set's own");
+    v("options", options, "the reader's own options, as reid datasets info lists them");
   }
 };
 
@@ -65,11 +69,13 @@ struct DataOptions : SourceOptions {
 /// Weights to start from.
 struct WeightsOptions {
   std::string file;
+  std::string part;
   bool allow_missing_neck = true;
   std::vector<std::string> skip;
   template <class V>
   void fields(V&& v) {
     v("file", file, ".safetensors, .pth, .pt or .tar");
+    v("part", part, "part of the model that the file is for (dual_encoder: image, text); empty: the whole");
     v("allow_missing_neck", allow_missing_neck, "start the BN neck afresh where the file has none (ImageNet weights)");
     v("skip", skip, "glob patterns of model names that may be missing or of another shape, and start afresh then");
   }
@@ -88,9 +94,30 @@ struct ValidationOptions {
   }
 };
 
+/// Where a stage's model begins.
+enum class StageStart {
+  go_on,   ///< where the stage before ended (the first: at the experiment's weights)
+  afresh,  ///< at the experiment's weights, as if there had been no stage before
+};
+
+/// Other samples of the same identity beside each sample of a batch (data/support.hpp).
+struct SupportOptions {
+  int64_t members = 3;
+  bool redraw = true;
+  data::LonelySamples lonely = data::LonelySamples::drop;
+  template <class V>
+  void fields(V&& v) {
+    v("members", members, "other pictures, and other sentences, of the identity beside each sample", Range{1, 64});
+    v("redraw", redraw, "draw them anew each epoch; false: once for all epochs");
+    v("lonely", lonely, "identities with one picture: drop (from the whole run) or self (the sample is its own support)");
+  }
+};
+
 /// One stage of training.
 struct StageOptions : LoopOptions {
   std::string name = "train";
+  StageStart start = StageStart::go_on;
+  std::optional<SupportOptions> support;
   Json objective = "classify_and_rank";
   Json optimizer = "adam";
   Json schedule = "cosine";
@@ -99,6 +126,8 @@ struct StageOptions : LoopOptions {
   template <class V>
   void fields(V&& v) {
     v("name", name, "how the stage is called in the log");
+    v("start", start, "go_on (where the stage before ended) or afresh (the experiment's own start)");
+    v("support", support, "support sets; null: none");
     v("objective", objective, "objective: name, or name and options");
     v("optimizer", optimizer, "optimizer: name, or name and options");
     v("schedule", schedule, "schedule of the rate: name, or name and options");
@@ -122,7 +151,8 @@ struct ExperimentHead {
     v("seed", seed, "of initial weights, sampling, augmentation and bootstrap", Range{0, 9007199254740991.0});
     v("data", data, "data set and loading");
     v("model", model, "network: name, or name and options");
-    v("weights", weights, "weights to start from: a file, or file and options; null: the model's own start");
+    v("weights", weights,
+      "weights to start from: a file, file and options, or a list of them (parts of a model); null: the model's own start");
     v("validation", validation, "held-out identities that choose the best epoch; null: the last epoch is deployed");
     v("evaluation", evaluation, "how the trained model is scored");
     v("checkpoint_every", checkpoint_every, "epochs between checkpoints; the last epoch always has one", Range{1, 1e6});
@@ -160,6 +190,7 @@ struct RunOptions {
 ///   log.jsonl               one line an epoch (and every `log_every` steps, and a validation)
 ///   checkpoint.safetensors  the last state, to be resumed from
 ///   best.safetensors        weights of the best epoch by validation, where there is one
+///   <stage>.safetensors     the weights that an earlier stage of several ended with, in the same form
 ///   model.safetensors       the weights to deploy, with model, preprocessing and version in the metadata
 ///   done.json               written last, when the run is complete
 struct RunSummary {
@@ -188,7 +219,8 @@ data::DataSet open_dataset(const SourceOptions& source, const data::Parts& parts
 
 /// Splits a training list by identity into what trains and a validation set: of every held-out identity and camera
 /// the first picture is a query, the others are the gallery; scored under `generic_camera` (or `generic` where no
-/// camera is known).
+/// camera is known). Of a set whose own protocol is `text_to_image` every sentence is a query and every picture stands
+/// in the gallery, under that protocol.
 struct TrainingSplit {
   std::vector<Sample> train;
   data::DataSet validation;
@@ -196,3 +228,9 @@ struct TrainingSplit {
 TrainingSplit hold_out(const data::DataSet& dataset, double share, uint64_t seed);
 
 }  // namespace reid::engine
+
+template <>
+struct reid::EnumNames<reid::engine::StageStart> {
+  using S = reid::engine::StageStart;
+  static constexpr std::array<std::pair<S, const char*>, 2> values{{{S::go_on, "go_on"}, {S::afresh, "afresh"}}};
+};

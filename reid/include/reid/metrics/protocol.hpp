@@ -28,6 +28,8 @@ struct Protocol {
   bool several_splits = false;       ///< means over splits: score each, then `combine_splits`
   bool multi_query = false;          ///< query rows of one identity and camera are pooled to one query
   ops::Metric metric = ops::Metric::cosine;
+  bool query_text = false;           ///< queries are sentences
+  bool gallery_text = false;         ///< the gallery holds sentences
   std::string warning;               ///< printed with every result
 };
 

@@ -14,6 +14,10 @@
 #include "reid/core/registry.hpp"
 #include "reid/nn/state_dict.hpp"
 
+namespace reid::text {
+class Tokenizer;
+}
+
 namespace reid::nn {
 
 /// What a caller wants from `Model::encode_image`: nothing is computed or kept that nobody reads.
@@ -35,6 +39,12 @@ struct ModelOutput {
 /// Which of the two features is deployed: embedded, searched and scored.
 enum class Feature { before_neck, after_neck };
 
+/// A part of a model that weights may be loaded into by itself, with the layouts that are known for it.
+struct WeightPart {
+  torch::nn::Module* module = nullptr;  ///< lives as long as the model
+  std::vector<StateLayout> layouts;
+};
+
 /// What is deployed: encoders and their preprocessing, one sample at a time. Classifiers and everything else that
 /// only teaches belong to an `Objective`. Parameter names are those of the published weights wherever there are
 /// any, without a training framework's prefixes, so that `state_dict.hpp` can read and write them.
@@ -49,6 +59,11 @@ class Model : public torch::nn::Module {
   virtual ModelOutput encode_text(const torch::Tensor& tokens, const torch::Tensor& mask,
                                   uint32_t want = want_embedding);
 
+  /// Cuts sentences into what `encode_text` takes; null for models without a text encoder. Lives as long as the model.
+  virtual const text::Tokenizer* tokenizer() const { return nullptr; }
+  /// Ids of a sentence, padded; 0 for models without a text encoder.
+  virtual int64_t text_length() const { return 0; }
+
   virtual const PreprocessOptions& preprocess() const = 0;
   virtual int64_t embedding_size() const = 0;
   virtual Feature feature() const = 0;
@@ -62,6 +77,10 @@ class Model : public torch::nn::Module {
 
   /// Published layouts of this architecture: how a file's keys become this model's parameter names.
   virtual std::vector<StateLayout> layouts() const = 0;
+
+  /// A part by name, for weights that were published for it alone ("image", "text"); "" is the whole model.
+  /// @throws ConfigError for a name that isn't one of its parts, listing them.
+  virtual WeightPart weight_part(const std::string& name);
 
   /// The options this model was made with, every one written out, and its registry name: {"name": ..., ...}.
   const Json& spec() const { return spec_; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,10 +12,22 @@
 
 namespace reid::nn {
 
-/// Facts of the training set that an objective may need to build its heads.
+class Objective;
+
+/// What an earlier stage of training leaves: its model, as it would be deployed, and its objective.
+struct StageResult {
+  std::shared_ptr<Model> model;
+  std::shared_ptr<Objective> objective;
+};
+
+/// Facts of the training set and of the run that an objective may need to build its heads.
 struct TrainingFacts {
   int64_t identities = 0;
   int64_t cameras = 0;
+  int64_t samples = 0;
+  /// The stage before this one; empty in the first. Where a run is resumed, its weights come with the checkpoint,
+  /// after the objective is made.
+  std::function<StageResult()> previous = {};
 };
 
 /// The total and its named parts (unweighted), all scalars.
@@ -30,6 +44,12 @@ class Objective : public torch::nn::Module {
   virtual ObjectiveResult compute(Model& model, const Batch& batch, const Progress& progress) = 0;
   /// Called after each optimizer step: averaged teachers and the like.
   virtual void after_step(Model&, const Progress&) {}
+
+  /// For objectives that fuse a sample with its support: features [N, D] and those of the support [N, M, D] to enriched
+  /// ones [N, D]. Whoever calls them at test time knows the identities: an oracle, never a result.
+  /// @throws ConfigError for an objective without fusion.
+  virtual torch::Tensor fuse_images(const torch::Tensor& sample, const torch::Tensor& support);
+  virtual torch::Tensor fuse_texts(const torch::Tensor& sample, const torch::Tensor& support);
 };
 
 /// Factories are given the model (to size their heads) and the facts of the training set.

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole runs with sentences: a dual encoder, support sets, a teacher and its student.
+#include <torch/torch.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "reid/core/error.hpp"
+#include "reid/engine/oracle.hpp"
+#include "reid/models/registry.hpp"
+#include "reid/text/wordpiece.hpp"
+#include "support.hpp"
+#include "support/catch.hpp"
+#include "support/temp_dir.hpp"
+
+using namespace reid;
+using Catch::Matchers::Contains;
+using test::run_options;
+using test::TempDir;
+
+namespace {
+
+const std::vector<std::string> kWords{"red", "green", "blue", "white", "black", "brown", "pink", "grey"};
+
+/// The drawn set with two sentences to a picture: each names one half of the person.
+class CaptionedSet : public data::DataSetReader {
+ public:
+  struct Options {
+    bool silent = false;   ///< a picture without sentence
+    bool broken = false;   ///< a sentence that isn't UTF-8
+    int64_t lonely = 0;    ///< identities with one picture
+    template <class V>
+    void fields(V&& v) {
+      v("silent", silent, "one picture has no sentence");
+      v("broken", broken, "one sentence isn't UTF-8");
+      v("lonely", lonely, "identities with one picture", Range{0, 8});
+    }
+  };
+  explicit CaptionedSet(const Options& options) : options_(options) {}
+
+  data::DataSet read(const std::filesystem::path&, const data::Parts& parts, const std::string& protocol) const override {
+    data::DataSet set;
+    set.name = "captioned";
+    set.default_protocol = "text_to_image";
+    if (parts.train) {
+      for (int64_t id = 0; id < 8; ++id) add(set.train, id, id < options_.lonely ? 1 : 3);
+      if (options_.silent) set.train[4].captions.clear();
+      if (options_.broken) set.train[4].captions[1] = "red \xc3(";
+    }
+    if (parts.evaluation) {
+      data::EvaluationSplit split;
+      auto& pictures = protocol == "image_to_text" ? split.query : split.gallery;
+      auto& sentences = protocol == "image_to_text" ? split.gallery : split.query;
+      for (int64_t id = 20; id < 28; ++id) add(pictures, id, 2);
+      for (const auto& picture : pictures) {
+        for (const auto& caption : picture.captions) sentences.emplace_back(picture).captions = {caption};
+      }
+      set.splits.push_back(std::move(split));
+    }
+    return set;
+  }
+  std::vector<std::string> protocols() const override { return {"text_to_image", "image_to_text"}; }
+  std::vector<data::DocumentedCount> counts(const std::filesystem::path&) const override { return {}; }
+  std::string terms() const override { return "none"; }
+
+ private:
+  static void add(std::vector<Sample>& list, int64_t id, int64_t pictures) {
+    for (int64_t k = 0; k < pictures; ++k) {
+      Sample sample;
+      sample.path = std::to_string(id) + " " + std::to_string(k);
+      sample.identity = id;
+      sample.captions = {"top " + kWords[static_cast<std::size_t>(id % 8)] + " " + kWords[static_cast<std::size_t>(k)],
+                         "below " + kWords[static_cast<std::size_t>(id * 3 % 8)]};
+      list.push_back(sample);
+    }
+  }
+  Options options_;
+};
+
+struct Stage {
+  TempDir dir;
+  nn::ModelRegistry models{"model"};
+  data::DataSetRegistry datasets{"data set"};
+
+  Stage() {
+    std::vector<std::string> pieces{"[PAD]", "[UNK]", "[CLS]", "[SEP]", "top", "below"};
+    pieces.insert(pieces.end(), kWords.begin(), kWords.end());
+    text::write_vocabulary(vocabulary(), pieces);
+    if (!models::registry().contains("tiny")) models::registry().add<test::TinyModel>("tiny");
+    datasets.add<CaptionedSet>("captioned");
+  }
+  std::filesystem::path vocabulary() const { return dir / "vocab.txt"; }
+  engine::Catalogue catalogue() const { return {models::registry(), losses::objectives(), datasets, test::draw}; }
+
+  Json model() const {
+    return {{"name", "dual_encoder"},
+            {"image", {{"name", "tiny"}, {"neck", false}}},
+            {"text",
+             {{"encoder", {{"name", "embedding"}, {"width", 8}}}, {"head", {{"name", "pool"}}},
+              {"tokenizer", {{"vocab", vocabulary().string()}}}, {"length", 6}, {"frozen", false}}},
+            {"width", 8}};
+  }
+  Json experiment(const Json& stages) const {
+    return {{"seed", 3}, {"data", {{"name", "captioned"}, {"root", "anywhere"}}}, {"model", model()}, {"stages", stages}};
+  }
+  Json stage(const std::string& name, const Json& objective, int64_t epochs) const {
+    return {{"name", name},
+            {"objective", objective},
+            {"optimizer", {{"name", "adam"}, {"rate", 0.01}}},
+            {"schedule", "constant"},
+            {"sampler", {{"name", "random"}, {"batch", 16}}},
+            {"augment", Json::array({"flip"})},
+            {"epochs", epochs}};
+  }
+  Json two_stages() const {
+    auto teacher = stage("teacher", {{"name", "lcr2s_teacher"}, {"attention", {{"heads", 2}}}, {"matching", "sdm"}}, 2);
+    auto student = stage("student", {{"name", "lcr2s_student"}, {"matching", "ranking"}}, 2);
+    teacher["support"] = student["support"] = {{"members", 2}};
+    student["start"] = "afresh";
+    return experiment({teacher, student});
+  }
+  engine::RunSummary train(const Json& json, const engine::RunOptions& options) const {
+    const auto names = catalogue();
+    return engine::train_experiment(engine::read_experiment(json, names), names, options);
+  }
+};
+
+nn::StateDict tensors_of(const std::filesystem::path& file) { return nn::read_weights(file).tensors; }
+
+bool equal(const nn::StateDict& a, const nn::StateDict& b) {
+  if (a.size() != b.size() || a.empty()) return false;
+  return std::all_of(a.begin(), a.end(), [&](const auto& item) { return torch::equal(item.second, b.at(item.first)); });
+}
+
+/// Keeps every batch that it is shown.
+class Watcher : public nn::Objective {
+ public:
+  struct Options {
+    template <class V>
+    void fields(V&&) {}
+  };
+  Watcher(const Options&, nn::Model&, const nn::TrainingFacts& facts) : facts_(facts) {}
+  nn::ObjectiveResult compute(nn::Model& model, const Batch& batch, const Progress&) override {
+    seen.push_back(batch);
+    seen.back().images = batch.images.clone();
+    samples = facts_.samples;
+    return {model.encode_image(batch.images).embedding.square().mean(), {}};
+  }
+  static std::vector<Batch> seen;
+  static int64_t samples;
+
+ private:
+  nn::TrainingFacts facts_;
+};
+std::vector<Batch> Watcher::seen;
+int64_t Watcher::samples = 0;
+
+}  // namespace
+
+TEST_CASE("a dual encoder learns sentences and is scored by them", "[engine][text]") {
+  const Stage world;
+  const auto run = world.dir / "run";
+  const auto json = world.experiment(Json::array({world.stage("only", {{"name", "image_text"}, {"matching", "sdm"}}, 30)}));
+  const auto summary = world.train(json, run_options(run));
+  REQUIRE(summary.finished);
+  REQUIRE(summary.json.at("pictures") == 24);
+  REQUIRE(summary.json.at("sentences") == 48);
+  const auto names = world.catalogue();
+  const auto score = [&](const std::string& protocol, nn::Model& model) {
+    const auto set = engine::open_dataset({"captioned", "anywhere", "", Json::object()}, {false, true}, protocol, names);
+    engine::EvaluationOptions options;
+    options.protocol = protocol;
+    options.resamples = 50;
+    return engine::evaluate_model(model, set, options, names.decoder, engine::make_runtime("cpu", 2), 1).json;
+  };
+  auto model = engine::open_run(run, names);
+  const auto forward = score("text_to_image", *model);
+  REQUIRE(forward.at("queries") == 32);
+  REQUIRE(forward.at("gallery") == 16);
+  REQUIRE(forward.at("sentences") == 32);
+  REQUIRE(forward.at("pictures") == 16);
+  const auto backward = score("image_to_text", *engine::open_run(run, names));
+  REQUIRE(backward.at("queries") == 16);
+  REQUIRE(backward.at("gallery") == 32);
+  REQUIRE(forward.at("data_fingerprint") != backward.at("data_fingerprint"));
+  // The loss of training fell far below that of guessing, and the protocol needs a model that reads.
+  std::ifstream log(run / "log.jsonl");
+  std::string first, line, last;
+  std::getline(log, first);
+  while (std::getline(log, line)) last = line;
+  REQUIRE(Json::parse(last).at("loss").get<double>() < 0.6 * Json::parse(first).at("loss").get<double>());
+  test::TinyModel blind({});
+  blind.eval();
+  REQUIRE_THROWS_WITH(score("text_to_image", blind), Contains("text encoder"));
+}
+
+TEST_CASE("a batch holds the support of its samples: the same identity, other pictures", "[engine][text]") {
+  const Stage world;
+  nn::ObjectiveRegistry objectives("objective");
+  objectives.add_entry({"watcher", {}, Json::object(), {},
+                        [](const Json&, const std::string&, nn::Model& model, const nn::TrainingFacts& facts) {
+                          return std::make_shared<Watcher>(Watcher::Options{}, model, facts);
+                        }});
+  const engine::Catalogue names{models::registry(), objectives, world.datasets, test::draw};
+  std::map<bool, std::vector<Batch>> seen;
+  for (const bool redraw : {true, false}) {
+    auto stage = world.stage("only", "watcher", 3);
+    stage["support"] = {{"members", 2}, {"redraw", redraw}};
+    auto json = world.experiment(Json::array({stage}));
+    json["data"]["options"] = {{"lonely", 2}};
+    Watcher::seen.clear();
+    engine::train_experiment(engine::read_experiment(json, names), names, run_options(world.dir / (redraw ? "a" : "b")));
+    REQUIRE(Watcher::samples == 36);  // two identities of one picture are left out
+    seen[redraw] = Watcher::seen;
+  }
+  const auto set = engine::open_dataset({"captioned", "anywhere", "", {{"lonely", 2}}}, {}, "", names);
+  std::vector<Sample> samples;  // as the run has them: a sentence each, lonely ones gone
+  for (const auto& picture : set.train) {
+    if (picture.identity < 2) continue;
+    for (const auto& caption : picture.captions) samples.emplace_back(picture).captions = {caption};
+  }
+  const text::WordPiece tokenizer(world.vocabulary(), {});
+  std::set<std::string> drawn[2];
+  for (const bool redraw : {true, false}) {
+    REQUIRE(seen[redraw].size() == 6);
+    for (const auto& batch : seen[redraw]) {
+      REQUIRE(batch.support_images.sizes() == torch::IntArrayRef({16, 2, 3, 16, 8}));
+      REQUIRE(batch.support_tokens.sizes() == torch::IntArrayRef({16, 2, 6}));
+      for (int64_t i = 0; i < 16; ++i) {
+        const auto own = batch.index[i].item<int64_t>();
+        const auto& sample = samples[static_cast<std::size_t>(own)];
+        std::vector<int64_t> ids(6);
+        std::array<bool, 6> mask{};
+        tokenizer.encode_padded(sample.captions.front(), 6, ids.data(), mask.data());
+        REQUIRE(torch::equal(batch.tokens[i], torch::tensor(ids)));
+        for (int64_t m = 0; m < 2; ++m) {
+          int64_t fitting = 0;
+          for (const auto& other : samples) {
+            tokenizer.encode_padded(other.captions.front(), 6, ids.data(), mask.data());
+            const bool same = torch::equal(batch.support_tokens[i][m], torch::tensor(ids));
+            fitting += same && other.identity == sample.identity && other.path != sample.path;
+          }
+          REQUIRE(fitting > 0);
+        }
+        drawn[redraw].insert(std::to_string(own) + ":" + std::to_string(batch.support_images[i].sum().item<float>()));
+      }
+    }
+  }
+  REQUIRE(drawn[true].size() > drawn[false].size());
+}
+
+TEST_CASE("teacher and student follow each other, and a run stopped in either is the uninterrupted one", "[engine][text]") {
+  const Stage world;
+  const auto json = world.two_stages();
+  REQUIRE(world.train(json, run_options(world.dir / "whole")).finished);
+  const auto whole = tensors_of(world.dir / "whole/model.safetensors");
+  REQUIRE(std::none_of(whole.begin(), whole.end(), [](const auto& item) { return item.first.find("fusion") != std::string::npos; }));
+  const auto teacher = tensors_of(world.dir / "whole/stage-teacher.safetensors");
+  REQUIRE(teacher.size() == whole.size());
+  REQUIRE_FALSE(equal(teacher, whole));
+  REQUIRE(tensors_of(world.dir / "whole/stage-teacher.objective.safetensors").count("image_fusion.query.weight") == 1);
+  // What the teacher would see if it knew who is who is said to be no result.
+  const auto names = world.catalogue();
+  const auto set = engine::open_dataset({"captioned", "anywhere", "", Json::object()}, {false, true}, "", names);
+  engine::EvaluationOptions scoring;
+  scoring.resamples = 20;
+  const auto runtime = engine::make_runtime("cpu", 2);
+  const auto oracle = engine::evaluate_oracle(world.dir / "whole", "teacher", set, scoring, names, runtime, 1).json;
+  REQUIRE(oracle.at("oracle") == Json{{"stage", "teacher"}, {"support", 2}});
+  REQUIRE(oracle.at("notes").dump().find("not a result") != std::string::npos);
+  const auto alone = engine::open_model(json.at("model"), world.dir / "whole/stage-teacher.safetensors", names);
+  const auto plain = engine::evaluate_model(*alone, set, scoring, names.decoder, runtime, 1).json;
+  REQUIRE(oracle.at("queries") == plain.at("queries"));
+  REQUIRE(oracle.at("metrics").at("map").get<double>() != plain.at("metrics").at("map").get<double>());
+  REQUIRE_THROWS_WITH(engine::evaluate_oracle(world.dir / "whole", "student", set, scoring, names, runtime, 1), Contains("'student'"));
+
+  // The checkpoint of the student holds its teacher, as that stage left it.
+  const auto checkpoint = tensors_of(world.dir / "whole/checkpoint.safetensors");
+  for (const auto& [name, tensor] : teacher) REQUIRE(torch::equal(checkpoint.at("objective.teacher_model." + name), tensor));
+
+  for (const int64_t steps : {2, 6, 7, 9}) {
+    CAPTURE(steps);
+    const auto folder = world.dir / ("stopped" + std::to_string(steps));
+    auto options = run_options(folder);
+    options.stop = [steps, count = int64_t{0}]() mutable { return ++count >= steps; };
+    REQUIRE_FALSE(world.train(json, options).finished);
+    REQUIRE(world.train(json, run_options(folder, true)).finished);
+    REQUIRE(equal(tensors_of(folder / "model.safetensors"), whole));
+  }
+}
+
+TEST_CASE("a stage that goes on begins where the one before ended", "[engine][text]") {
+  const Stage world;
+  auto json = world.two_stages();
+  json["stages"][1]["start"] = "go_on";
+  json["stages"][1]["optimizer"] = {{"name", "sgd"}, {"rate", 0}};
+  world.train(json, run_options(world.dir / "on"));
+  const auto first = tensors_of(world.dir / "on/stage-teacher.safetensors");
+  REQUIRE(torch::equal(tensors_of(world.dir / "on/model.safetensors").at("text_projection.weight"), first.at("text_projection.weight")));
+  json["stages"][1]["start"] = "afresh";
+  world.train(json, run_options(world.dir / "afresh"));
+  REQUIRE_FALSE(torch::equal(tensors_of(world.dir / "afresh/model.safetensors").at("text_projection.weight"), first.at("text_projection.weight")));
+}
+
+TEST_CASE("validation by sentences chooses an epoch", "[engine][text]") {
+  const Stage world;
+  auto json = world.experiment(Json::array({world.stage("only", "image_text", 3)}));
+  json["validation"] = {{"identities", 0.4}};
+  const auto summary = world.train(json, run_options(world.dir / "run"));
+  REQUIRE(summary.json.at("best").at("metric") == "map");
+  REQUIRE(summary.json.at("identities") == 5);
+}
+
+TEST_CASE("runs with sentences that can't be are refused before they begin", "[engine][text]") {
+  const Stage world;
+  const auto refused = [&](const std::function<void(Json&)>& change) {
+    auto json = world.two_stages();
+    change(json);
+    const auto folder = world.dir / "refused";
+    std::string message;
+    try {
+      world.train(json, run_options(folder));
+    } catch (const Error& error) {
+      message = error.what();
+    }
+    REQUIRE_FALSE(std::filesystem::exists(folder));
+    return message;
+  };
+  CHECK_THAT(refused([](Json& json) { json["data"]["options"] = {{"silent", true}}; }), Contains("sentence") && Contains("1 1"));
+  CHECK_THAT(refused([](Json& json) { json["data"]["options"] = {{"broken", true}}; }), Contains("UTF-8") && Contains("1 1"));
+  CHECK_THAT(refused([](Json& json) { json["data"]["options"] = {{"broke", true}}; }), Contains("/data/options"));
+  CHECK_THAT(refused([](Json& json) { json["stages"][0]["support"]["members"] = 3; }),
+             Contains("/stages/0/support/members") && Contains("(2), got 3"));
+  CHECK_THAT(refused([](Json& json) { json["stages"].erase(0); }), Contains("got the first stage"));
+  CHECK_THAT(refused([](Json& json) { json["stages"][0]["objective"] = "image_text"; }), Contains("another objective"));
+  CHECK_THAT(refused([](Json& json) { json["stages"][1]["name"] = "teacher"; }), Contains("/stages/1/name"));
+  CHECK_THAT(refused([](Json& json) { json["stages"][1]["name"] = "../x"; }), Contains("/stages/1/name"));
+  CHECK_THAT(refused([](Json& json) { json["weights"] = Json::array({{{"file", "w.pth"}, {"part", "texts"}}}); }), Contains("'texts'"));
+  CHECK_THAT(refused([&](Json& json) { json["model"]["text"]["tokenizer"]["vocab"] = (world.dir / "none.txt").string(); }), Contains("none.txt"));
+}
