@@ -4,7 +4,8 @@
 #
 # Builds the libFuzzer targets (clang, address and undefined-behaviour sanitizers) and runs each for SECONDS (300), one after
 # the other: weights npy json lists picture mat5 cuhk03 captions wordpiece clip_bpe sentence. Corpora grow in
-# build/fuzz/corpus; an input that breaks a reader is written to build/fuzz/found and the status is 1: add it to tests/fuzz/found/<target>/, where the ordinary tests replay it.
+# build/fuzz/corpus; an input that breaks a reader is written to build/fuzz/found and the status is 1: add it to
+# tests/fuzz/found/<target>/, where the ordinary tests replay it.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 case "${1:-}" in -h | --help) usage; exit 0 ;; esac

@@ -75,8 +75,9 @@ class MatFile {
   }
   hid_t follow(const hobj_ref_t& reference, const std::string& what) const {
     const hid_t id = H5Rdereference2(file_.get(), H5P_DEFAULT, H5R_OBJECT, &reference);
-    if (id < 0 || H5Iget_type(id) != H5I_DATASET) refuse(what + " must be an array", "a broken reference");
-    return id;
+    if (id >= 0 && H5Iget_type(id) == H5I_DATASET) return id;
+    if (id >= 0) H5Oclose(id);
+    refuse(what + " must be an array", "a broken reference");
   }
 
   std::vector<hsize_t> shape(const Dataset& dataset) const {
