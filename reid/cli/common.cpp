@@ -65,7 +65,13 @@ CLI::Validator writable_file() {
     if (path.empty()) return "file must be named, got an empty path";
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored)) return fmt::format("path must be a file to write, got the folder '{}'", path);
-    std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    // What is there is replaced in its folder; a device or a pipe is written to.
+    std::filesystem::path real = std::filesystem::path(path);
+    if (std::filesystem::exists(real, ignored)) real = std::filesystem::canonical(real, ignored);
+    const bool special = std::filesystem::exists(real, ignored) && !std::filesystem::is_regular_file(real, ignored);
+    if (special && ::access(path.c_str(), W_OK) == 0) return {};
+    if (special) return fmt::format("device or pipe must be writable, got '{}' ({})", path, std::strerror(errno));
+    std::filesystem::path folder = real.parent_path();
     if (folder.empty()) folder = ".";
     if (!std::filesystem::is_directory(folder, ignored)) {
       return fmt::format("file must be in a folder that exists, got '{}'", path);

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reid/core/io.hpp"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <ostream>
+#include <string>
 
 #include "reid/core/error.hpp"
 #include "support/catch.hpp"
@@ -35,8 +40,38 @@ TEST_CASE("a write that fails keeps the old file", "[core]") {
   REQUIRE_THROWS_WITH(write_file_atomic(dir / "no/such/folder", "x"), Contains("no/such/folder"));
 }
 
+TEST_CASE("a link stays when what it leads to is replaced", "[core]") {
+  const test::TempDir dir;
+  std::filesystem::create_directory(dir / "real");
+  write_file_atomic(dir / "real/a", "one");
+  std::filesystem::create_symlink("real/a", dir / "link");
+  write_file_atomic(dir / "link", "two");
+  REQUIRE(std::filesystem::is_symlink(dir / "link"));
+  REQUIRE(read_file(dir / "real/a") == "two");
+  REQUIRE(entries(dir.path()) == 2);
+  REQUIRE(entries(dir / "real") == 1);
+}
+
+TEST_CASE("a pipe or a device is written to, never replaced", "[core]") {
+  const test::TempDir dir;
+  const auto pipe = dir / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  const int reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+  REQUIRE(reader >= 0);
+  write_file_atomic(pipe, "hello");
+  char text[16] = {};
+  REQUIRE(::read(reader, text, sizeof(text)) == 5);
+  REQUIRE(std::string(text) == "hello");
+  ::close(reader);
+  REQUIRE(std::filesystem::is_fifo(pipe));
+  // A link of our own, so that a failure of this test can't replace the device.
+  std::filesystem::create_symlink("/dev/full", dir / "full");
+  REQUIRE_THROWS_WITH(write_file_atomic(dir / "full", "x"), Contains("must take what is written"));
+  REQUIRE(std::filesystem::is_character_file("/dev/full"));
+  REQUIRE(entries(dir.path()) == 2);
+}
+
 TEST_CASE("a full disk is a clear error", "[core]") {
-  // /dev/full gives ENOSPC on every write; the temporary name must be on it, so the stream itself is checked here.
   const test::TempDir dir;
   REQUIRE_THROWS_WITH(write_file_atomic(dir / "a",
                                         [](std::ostream& out) {

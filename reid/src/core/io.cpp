@@ -40,9 +40,38 @@ void sync_path(const std::filesystem::path& path, int flags) {
   }
 }
 
+/// A device or a pipe: nothing may take its place.
+bool is_special(const std::filesystem::path& path) {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  return std::filesystem::exists(status) && !std::filesystem::is_regular_file(status) &&
+         !std::filesystem::is_directory(status);
+}
+
+void write_special(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write) {
+  errno = 0;
+  std::ofstream file(path, std::ios::binary);
+  if (file) {
+    write(file);
+    file.flush();
+  }
+  if (!file) {
+    throw WorkError(fmt::format("{}: device or pipe must take what is written, got {}", path.string(),
+                                errno != 0 ? reason() : "a write error"));
+  }
+}
+
 }  // namespace
 
-void write_file_atomic(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write) {
+void write_file_atomic(const std::filesystem::path& wanted, const std::function<void(std::ostream&)>& write) {
+  std::error_code ignored;
+  if (is_special(wanted)) {
+    write_special(wanted, write);
+    return;
+  }
+  // A link stays; what it leads to is replaced.
+  const bool linked = std::filesystem::is_symlink(wanted, ignored) && std::filesystem::exists(wanted, ignored);
+  const std::filesystem::path path = linked ? std::filesystem::canonical(wanted, ignored) : wanted;
   const std::filesystem::path temporary =
       path.parent_path() / fmt::format(".{}.{}.tmp", path.filename().string(), ::getpid());
   try {
@@ -67,7 +96,6 @@ void write_file_atomic(const std::filesystem::path& path, const std::function<vo
           fmt::format("{}: file must be replaceable, got {}", path.string(), error.message()));
     }
   } catch (...) {
-    std::error_code ignored;
     std::filesystem::remove(temporary, ignored);
     throw;
   }

@@ -13,6 +13,7 @@ namespace reid {
 
 /// Writes a file so that a reader sees the old contents or the new, never a part: the bytes go to a temporary
 /// name in the same folder, are synced, and the name is changed. The temporary file is removed on any error.
+/// A symbolic link stays and what it leads to is replaced; a device or a pipe is written to as it is.
 /// @throws WorkError naming the path and the system's reason (no space, no permission).
 void write_file_atomic(const std::filesystem::path& path, std::string_view contents);
 
