@@ -8,9 +8,11 @@
 
 #include "entry.hpp"
 #include "reid/core/error.hpp"
+#include "reid/core/io.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/ops/matmul.hpp"
 #include "text_checks.hpp"
+#include "token_cache.hpp"
 
 namespace reid::models {
 
@@ -80,7 +82,7 @@ Tensor DualEncoder::Reason::forward(const Tensor& x) {
 }
 
 DualEncoder::DualEncoder(Options& options, const std::string& pointer)
-    : length_(options.text.length), width_(options.width), frozen_(options.text.frozen) {
+    : length_(options.text.length), width_(options.width), frozen_(options.text.frozen), cache_file_(options.text.cache) {
   const auto at_text = pointer + "/text";
   image_ = register_module("image", nn::make_model(registry(), options.image, pointer + "/image"));
   options.image = image_->spec();
@@ -100,6 +102,8 @@ DualEncoder::DualEncoder(Options& options, const std::string& pointer)
   REID_CHECK(length_ <= text_->longest(), ConfigError,
              fmt::format("{}/length: tokens of a sentence must be at most the encoder's {}, got {}", at_text, text_->longest(),
                          length_));
+  REID_CHECK(cache_file_.empty() || frozen_, ConfigError,
+             fmt::format("{}/cache: file must be empty for an encoder that learns, got '{}'", at_text, cache_file_));
   options.text.head = expand(text_heads(), options.text.head, at_text + "/head");
   head_ = register_module("head", text_heads().create(options.text.head, at_text + "/head", text_->width()));
 
@@ -122,9 +126,12 @@ DualEncoder::DualEncoder(Options& options, const std::string& pointer)
   }
 }
 
+DualEncoder::~DualEncoder() = default;
+
 void DualEncoder::train(bool on) {
   nn::Model::train(on);
   if (frozen_) text_->eval();
+  if (!on) cache_.reset();  // for another model of this process: a student beside its teacher
 }
 
 Tensor DualEncoder::project(const torch::nn::Linear& projection, const std::shared_ptr<Reason>& reason, Tensor x) {
@@ -139,17 +146,34 @@ nn::ModelOutput DualEncoder::encode_image(const Tensor& images, uint32_t want) {
   return output;
 }
 
-nn::ModelOutput DualEncoder::encode_text(const Tensor& tokens, const Tensor& mask, uint32_t want) {
-  check_tokens("dual_encoder", tokens, mask, text_->vocabulary(), text_->longest());
+Tensor DualEncoder::token_features(const Tensor& tokens, const Tensor& mask) {
+  const torch::AutoGradMode grad(torch::GradMode::is_enabled() && !frozen_);
   const auto length = tokens.size(1);
   // Real tokens come first; what lies behind the longest sentence is never read.
   const auto real = (mask.any(0).to(torch::kInt64) * torch::arange(1, length + 1, mask.device())).max().item<int64_t>();
+  const Tensor features = text_->forward(tokens.slice(1, 0, real), mask.slice(1, 0, real));
+  return torch::constant_pad_nd(features, {0, 0, 0, length - real});
+}
+
+nn::ModelOutput DualEncoder::encode_text(const Tensor& tokens, const Tensor& mask, uint32_t want) {
+  check_tokens("dual_encoder", tokens, mask, text_->vocabulary(), text_->longest());
   Tensor features;
-  {
-    const torch::AutoGradMode grad(torch::GradMode::is_enabled() && !frozen_);
-    features = text_->forward(tokens.slice(1, 0, real), mask.slice(1, 0, real));
+  if (cache_file_.empty() || !is_training() || tokens.size(1) != length_) {
+    features = token_features(tokens, mask);
+  } else {
+    if (!cache_) {
+      uint64_t weights = 0;
+      for (const auto& [name, tensor] : nn::state_of(*text_)) {
+        const Tensor values = tensor.to(torch::kCPU).contiguous();
+        weights = fingerprint(name, fingerprint({static_cast<const char*>(values.const_data_ptr()), values.nbytes()}, weights));
+      }
+      cache_ = std::make_unique<TokenCache>(cache_file_, weights, length_, text_->width());
+    }
+    features = cache_->features(tokens, mask, [&](const Tensor& rows) {
+                        const Tensor on_device = rows.to(tokens.device());
+                        return token_features(tokens.index_select(0, on_device), mask.index_select(0, on_device));
+                      }).to(tokens.device());
   }
-  features = torch::constant_pad_nd(features, {0, 0, 0, length - real});
   nn::ModelOutput output;
   output.embedding = project(text_projection_, text_reason_, head_->forward(features, mask));
   if ((want & nn::want_tokens) != 0) output.tokens = features;

@@ -4,11 +4,13 @@
 #include <torch/torch.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "reid/core/error.hpp"
 #include "reid/models/registry.hpp"
 #include "support/catch.hpp"
 #include "support/formula_weights.hpp"
+#include "support/temp_dir.hpp"
 
 using namespace reid;
 using Catch::Matchers::Contains;
@@ -107,6 +109,59 @@ TEST_CASE("a frozen text encoder keeps still while its head learns", "[models][t
   const auto [t2, m2] = sentences_of(*free, {"a man in a red shirt"});
   REQUIRE_FALSE(torch::equal(free->encode_text(t2.repeat({2, 1}), m2.repeat({2, 1}), nn::want_tokens).tokens[0],
                              free->encode_text(t2.repeat({2, 1}), m2.repeat({2, 1}), nn::want_tokens).tokens[0]));
+}
+
+TEST_CASE("token features of a frozen encoder are kept in a file", "[models][text]") {
+  const test::TempDir dir;
+  const auto file = dir / "tokens.cache";
+  const Json cached{{"text", {{"frozen", true}, {"cache", file.string()}}}};
+  auto plain = make({{"text", {{"frozen", true}}}}), model = make(cached);
+  plain->train();
+  model->train();
+  const auto [tokens, mask] = sentences_of(*model, {"a man in a red shirt", "a woman with a bag", "a man in a red shirt"});
+  const auto features = [t = tokens, m = mask](nn::Model& of) { return of.encode_text(t, m, nn::want_tokens).tokens; };
+  const auto first = features(*model);
+  const Tensor expected = (features(*plain) * mask.unsqueeze(2)).to(torch::kFloat16).to(torch::kFloat32);
+  REQUIRE(torch::equal(first, expected));
+  REQUIRE(torch::equal(features(*model), first));
+  const auto size = std::filesystem::file_size(file);
+  REQUIRE(size == 32 + 2 * (8 + 12 * 8 + 12 * 16 * 2));  // the same sentence stands once
+  {
+    auto other = make(cached);
+    other->train();
+    REQUIRE_THROWS_WITH(features(*other), Contains("another process"));
+  }
+  // Read again; a damaged row and one that was cut off are computed again.
+  for (const bool cut : {false, true}) {
+    model.reset();
+    if (cut) {
+      std::filesystem::resize_file(file, size - 5);
+    } else {
+      std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+      bytes.seekp(static_cast<std::streamoff>(size) - 3);
+      bytes.put('x');
+    }
+    model = make(cached);
+    model->train();
+    REQUIRE(torch::equal(features(*model), first));
+    REQUIRE(std::filesystem::file_size(file) == size);
+  }
+  // In evaluation nothing is rounded. Other weights begin the file afresh; another file is left alone.
+  model->eval();
+  plain->eval();
+  REQUIRE(torch::equal(features(*model), features(*plain)));
+  const auto asleep = model;  // and the file is free for another
+  model = make(cached);
+  test::fill_by_formula(*model);
+  model->train();
+  REQUIRE_FALSE(torch::equal(features(*model), first));
+  REQUIRE(std::filesystem::file_size(file) == size);
+  model.reset();
+  std::ofstream(file) << "a letter to a friend, longer than a header of thirty-two bytes";
+  model = make(cached);
+  model->train();
+  REQUIRE_THROWS_WITH(features(*model), Contains("another file"));
+  REQUIRE_THROWS_WITH(make({{"text", {{"frozen", false}, {"cache", "x"}}}}), Contains("/model/text/cache"));
 }
 
 TEST_CASE("every option stands in a dual encoder's spec, and makes it again", "[models][text]") {

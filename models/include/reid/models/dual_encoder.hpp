@@ -14,6 +14,8 @@
 
 namespace reid::models {
 
+class TokenCache;
+
 /// Text heads by name: `text_cnn`, `bi_lstm` and `pool` (no parameters; option `pooling`). Factories are given the
 /// width of the token features. Users add their own.
 using TextHeadRegistry = Registry<TextHead, int64_t>;
@@ -26,6 +28,7 @@ struct TextSideOptions {
   text::TokenizerOptions tokenizer;
   int64_t length = 64;
   bool frozen = true;
+  std::string cache;
   template <class V>
   void fields(V&& v) {
     v("encoder", encoder, "text encoder: name, or name and options; its vocabulary is the tokenizer's unless given");
@@ -33,6 +36,8 @@ struct TextSideOptions {
     v("tokenizer", tokenizer, "how sentences are cut, and the vocabulary's file");
     v("length", length, "tokens of a sentence with start and end; longer ones are cut", Range{2, 65536});
     v("frozen", frozen, "the encoder doesn't learn and stays in evaluation mode (the head learns)");
+    v("cache", cache,
+      "file that keeps what the frozen encoder says of each training sentence, as float16; empty: computed each time");
   }
 };
 
@@ -70,7 +75,9 @@ class DualEncoder final : public nn::Model {
   DualEncoder(Options& options, const std::string& pointer);
 
   nn::ModelOutput encode_image(const torch::Tensor& images, uint32_t want = nn::want_embedding) override;
-  /// Rows are cut to the longest real sentence before the encoder, and filled up with zeros behind it.
+  /// Rows are cut to the longest real sentence before the encoder, and filled up with zeros behind it. With `text.cache`, and
+  /// in training mode only, a sentence's token features are taken from the file, rounded to float16; two models can't
+  /// be in training mode with one file at a time.
   nn::ModelOutput encode_text(const torch::Tensor& tokens, const torch::Tensor& mask,
                               uint32_t want = nn::want_embedding) override;
   const text::Tokenizer* tokenizer() const override { return tokenizer_.get(); }
@@ -82,6 +89,7 @@ class DualEncoder final : public nn::Model {
   std::vector<nn::StateLayout> layouts() const override { return {}; }
   nn::WeightPart weight_part(const std::string& name) override;
   void train(bool on = true) override;
+  ~DualEncoder() override;
 
  private:
   struct Reason : torch::nn::Module {
@@ -90,6 +98,7 @@ class DualEncoder final : public nn::Model {
     torch::nn::LayerNorm norm{nullptr};
     torch::nn::Linear fc1{nullptr}, fc2{nullptr};
   };
+  torch::Tensor token_features(const torch::Tensor& tokens, const torch::Tensor& mask);
   torch::Tensor project(const torch::nn::Linear& projection, const std::shared_ptr<Reason>& reason, torch::Tensor x);
 
   std::shared_ptr<nn::Model> image_;
@@ -100,6 +109,8 @@ class DualEncoder final : public nn::Model {
   std::shared_ptr<Reason> image_reason_, text_reason_;
   int64_t length_, width_;
   bool frozen_;
+  std::string cache_file_;
+  std::unique_ptr<TokenCache> cache_;  ///< opened at the first training sentence, when the weights are there
 };
 
 }  // namespace reid::models
