@@ -113,6 +113,8 @@ class Msmt17 final : public LayoutReader {
   std::pair<const Version*, Located> find(const fs::path& root, const std::string& protocol) const {
     const std::string asked = protocol.empty() ? "" : choose_protocol("msmt17", protocol);
     if (root.empty()) return {&kVersions[0], locate(root, {}, {})};
+    std::error_code ignored;
+    if (!fs::is_directory(root, ignored)) locate(root, {}, {});  // says what is wrong
     std::vector<std::pair<const Version*, Located>> there;
     std::string looked_for;
     for (const auto& version : kVersions) {

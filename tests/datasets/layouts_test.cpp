@@ -155,3 +155,15 @@ TEST_CASE("every reader is complete: info, protocols, terms, documented counts, 
     }
   }
 }
+
+TEST_CASE("every set says that a root isn't there, or is a file", "[datasets]") {
+  const TempDir root;
+  std::ofstream(root / "file") << "x";
+  for (const auto& name : datasets::registry().names()) {
+    CAPTURE(name);
+    const auto reader = datasets::registry().create(name, "");
+    const auto protocol = reader->protocols().front();
+    CHECK_THROWS_WITH(reader->read(root / "none", {}, protocol), Contains("must be a folder, got a path that doesn't exist"));
+    CHECK_THROWS_WITH(reader->read(root / "file", {}, protocol), Contains("must be a folder, got a file"));
+  }
+}
