@@ -121,8 +121,11 @@ void search(const Arguments& arguments, const Common& common) {
   const auto runtime = runtime_of(common);
   const auto model = arguments.model.open(names);
   const auto name = "'" + model->spec().value("name", "the model") + "'";
+  const auto* asked_by = arguments.has_text ? "--text" : "--text-file";
+  REID_CHECK(sentences.empty() || model->text_length() > 0, ConfigError,
+             fmt::format("{}: model must have a text encoder, got {}", asked_by, name));
   REID_CHECK(sentences.empty() || model->tokenizer() != nullptr, ConfigError,
-             fmt::format("{}: model must have a text encoder, got {}", arguments.has_text ? "--text" : "--text-file", name));
+             fmt::format("{}: vocabulary of {} must be named (/model/text/tokenizer/vocab), got none", asked_by, name));
   check_gallery(arguments, gallery, model->embedding_size(), name);
   const auto top = arguments.top.value_or(std::min(kTop, static_cast<int64_t>(gallery.paths.size())));
   const auto queries = std::max<std::size_t>(1, sentences.size());

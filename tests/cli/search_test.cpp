@@ -42,16 +42,19 @@ struct World {
       datasets::write_picture(path_of(i), picture.repeat_interleave(16, 0).repeat_interleave(16, 1));
     }
     write_file_atomic(folder / "vocab.txt", std::string("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nman\nwoman\nred\nblue\nbag\n"));
-    const Json part{{"name", "dual_encoder"},
-                    {"image", kImageSide},
-                    {"text",
-                     {{"encoder", {{"name", "embedding"}, {"width", 12}, {"positions", 16}}},
-                      {"head", {{"name", "pool"}, {"pooling", "mean"}}},
-                      {"tokenizer", {{"kind", "wordpiece"}, {"vocab", (folder / "vocab.txt").string()}}},
-                      {"length", 8}}},
-                    {"width", 6}};
+    Json part{{"name", "dual_encoder"},
+              {"image", kImageSide},
+              {"text",
+               {{"encoder", {{"name", "embedding"}, {"width", 12}, {"positions", 16}}},
+                {"head", {{"name", "pool"}, {"pooling", "mean"}}},
+                {"tokenizer", {{"kind", "wordpiece"}, {"vocab", (folder / "vocab.txt").string()}}},
+                {"length", 8}}},
+              {"width", 6}};
     model = make(part, "dual");
     make(kImageSide, "image");
+    part["text"]["encoder"]["vocabulary"] = 10;
+    part["text"]["tokenizer"]["vocab"] = "";
+    make(part, "wordless");
   }
 
   std::string path_of(int64_t i) const { return pictures + "/p" + std::to_string(10 + i) + ".png"; }
@@ -207,6 +210,7 @@ TEST_CASE("search refuses with one sentence, status 2 and no output", "[cli][sea
       {in_folder, {"--text-file", put("empty.txt", "")}, "empty.txt: file must hold sentences"},
       {in_folder, {"--text-file", w.file("nothing.txt")}, "nothing.txt"},
       {in_folder, {"--text", "a man"}, "--text: model must have a text encoder, got 'clip_resnet50'", "image"},
+      {in_folder, {"--text", "a man"}, "--text: vocabulary of 'dual_encoder' must be named (/model/text/tokenizer/vocab), got none", "wordless"},
       {in_folder, {"--text", "a man", "--top", "0"}, "--top: number of matches must be between 1 and the gallery's 12, got 0"},
       {in_folder, {"--text", "a man", "--top", "13"}, "the gallery's 12, got 13"},
       {in_folder, {"--text", "a man", "--top", "-1"}, "got -1"},
