@@ -19,6 +19,7 @@
 #include "reid/engine/optimizer.hpp"
 #include "reid/engine/schedule.hpp"
 #include "reid/losses/losses.hpp"
+#include "reid/models/dual_encoder.hpp"
 #include "reid/models/registry.hpp"
 
 namespace {
@@ -115,6 +116,8 @@ std::string page() {
   add_struct<engine::StageOptions>(page, "Stage", "One stage of training, in `stages` or at the top of the file.");
   add_struct<engine::WeightsOptions>(page, "Weights", "`weights` of an experiment: a file name, or an object with these.");
   add_registry(page, "Models", "`model`, and `--model` of the verbs.", models::registry());
+  add_registry(page, "Text encoders", "`text.encoder` of `dual_encoder`.", models::text_encoders());
+  add_registry(page, "Text heads", "`text.head` of `dual_encoder`.", models::text_heads());
   add_registry(page, "Objectives", "`objective` of a stage: everything that only trains.", losses::objectives());
   add_registry(page, "Losses", "In the `losses` of an objective, beside the keys that the objective reads.",
                losses::registry());
