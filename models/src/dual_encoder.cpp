@@ -180,6 +180,35 @@ nn::ModelOutput DualEncoder::encode_text(const Tensor& tokens, const Tensor& mas
   return output;
 }
 
+std::vector<nn::StateLayout> DualEncoder::layouts() const {
+  std::vector<nn::StateLayout> result;
+  for (const auto& of_image : image_->layouts()) {
+    for (const auto& of_text : text_->layouts()) {
+      if (of_image.name != of_text.name) continue;
+      result.push_back({of_image.name, [of_image, of_text](const std::string& key) -> std::optional<std::string> {
+                          const auto image = of_image.rename(key);
+                          if (image && !image->empty()) return "image." + *image;
+                          const auto text = of_text.rename(key);
+                          if (text && !text->empty()) return "text." + *text;
+                          return image ? image : text;
+                        }});
+    }
+  }
+  return result;
+}
+
+void DualEncoder::adapt_weights(nn::StateDict& tensors, const std::string& source) const {
+  const auto* adapter = dynamic_cast<const nn::WeightAdapter*>(image_.get());
+  if (adapter == nullptr) return;
+  const std::string prefix = "image.";
+  nn::StateDict of_image;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.rfind(prefix, 0) == 0) of_image.emplace(name.substr(prefix.size()), tensor);
+  }
+  adapter->adapt_weights(of_image, source);
+  for (const auto& [name, tensor] : of_image) tensors[prefix + name] = tensor;
+}
+
 nn::WeightPart DualEncoder::weight_part(const std::string& name) {
   if (name == "image") return {image_.get(), image_->layouts()};
   if (name == "text") return {text_.get(), text_->layouts()};

@@ -208,3 +208,34 @@ TEST_CASE("sides that don't fit are refused", "[models][text]") {
   REQUIRE(speechless->tokenizer() == nullptr);
   REQUIRE(speechless->spec().at("text").at("encoder").at("vocabulary") == 8000);
 }
+
+TEST_CASE("a file of both of CLIP's towers loads into a dual encoder of them", "[models][text][clip]") {
+  const auto part = [](int64_t width) {
+    return Json{{"name", "dual_encoder"},
+                {"image", {{"name", "clip_vit_b16"}, {"width", 12}, {"heads", 3}, {"depth", 2}, {"projection", 5},
+                           {"preprocess", {{"height", 64}, {"width", width}}}}},
+                {"text", {{"encoder", {{"name", "clip_text"}, {"layers", 2}, {"width", 12}, {"heads", 3}, {"projection", 5}}},
+                          {"head", {{"name", "pool"}, {"pooling", "eot"}}}, {"tokenizer", {{"vocab", kVocabulary}}}, {"length", 12}}},
+                {"width", 0}};
+  };
+  const auto made = nn::make_model(models::registry(), part(64));
+  for (const std::string prefix : {"", "base_model."}) {
+    CAPTURE(prefix);
+    nn::StateDict file;
+    for (const auto& [name, tensor] : nn::state_of(*made)) {
+      const bool image = name.rfind("image.", 0) == 0;
+      file[prefix + (image ? "visual." + name.substr(6) : name.substr(5))] = tensor.clone();
+    }
+    file[prefix.empty() ? "logit_scale" : "classifier.weight"] = torch::ones({});
+    // The grid is another one: 4 x 4 places for 4 x 2.
+    const auto fresh = nn::make_model(models::registry(), part(32));
+    const auto report = nn::load_state(*fresh, file, fresh->layouts(), "ViT-B-16.pt");
+    CHECK(report.layout == (prefix.empty() ? "clip" : "irra"));
+    CHECK(report.left_out.size() == 1);
+    const auto loaded = nn::state_of(*fresh);
+    CHECK(loaded.at("image.positional_embedding").size(0) == 9);
+    for (const auto& [name, tensor] : nn::state_of(*made)) {
+      if (name != "image.positional_embedding") CHECK(loaded.at(name).equal(tensor));
+    }
+  }
+}

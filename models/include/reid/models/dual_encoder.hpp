@@ -10,6 +10,7 @@
 
 #include "reid/models/text_encoder.hpp"
 #include "reid/nn/model.hpp"
+#include "reid/nn/weight_adapter.hpp"
 #include "reid/text/tokenizer.hpp"
 
 namespace reid::models {
@@ -66,7 +67,7 @@ struct DualEncoderOptions {
 /// Parts for weights: "image" and "text", each with the layouts of its own.
 /// The vocabulary's file must be at its place when the model is made; it isn't part of the weights. Without a name for it
 /// the model has no tokenizer: it encodes token ids, but can't be given sentences.
-class DualEncoder final : public nn::Model {
+class DualEncoder final : public nn::Model, public nn::WeightAdapter {
  public:
   using Options = DualEncoderOptions;
   /// @param options  `image` and `text` are written back with every option resolved.
@@ -86,7 +87,10 @@ class DualEncoder final : public nn::Model {
   int64_t embedding_size() const override { return width_; }
   nn::Feature feature() const override { return nn::Feature::before_neck; }
   void fold_batch_norms() override { image_->fold_batch_norms(); }
-  std::vector<nn::StateLayout> layouts() const override { return {}; }
+  /// Of files that hold both sides: the layouts that both have under one name (CLIP's: clip, irra).
+  std::vector<nn::StateLayout> layouts() const override;
+  /// Hands the picture side's weights to it.
+  void adapt_weights(nn::StateDict& tensors, const std::string& source) const override;
   nn::WeightPart weight_part(const std::string& name) override;
   void train(bool on = true) override;
   ~DualEncoder() override;
