@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 
-SIZES = {"small": (400, 2000, 256), "market": (3368, 15913, 2048), "msmt17": (11659, 82161, 2048)}
+SIZES = {"small": (400, 2000, 256), "market": (3368, 15913, 2048), "msmt17": (11659, 82161, 2048), "distractors": (3368, 519000, 512)}
 MISSING = 3  # exit status of a job whose package isn't installed
 
 

@@ -15,6 +15,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "reid/core/error.hpp"
+#include "reid/core/file_descriptor.hpp"
 
 namespace reid::datasets {
 namespace {
@@ -25,32 +26,23 @@ std::string_view read_whole(const std::string& path) {
   const auto unreadable = [&](int reason) {
     throw DatasetError(fmt::format("{}: picture must be a readable file, got the error '{}'", path, std::strerror(reason)));
   };
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe would wait for a writer
-  if (file < 0) unreadable(errno);
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe would wait for a writer
+  if (file.get() < 0) unreadable(errno);
   struct stat status {};
-  if (::fstat(file, &status) != 0 || S_ISDIR(status.st_mode)) {
-    const int reason = S_ISDIR(status.st_mode) ? EISDIR : errno;
-    ::close(file);
-    unreadable(reason);
-  }
+  if (::fstat(file.get(), &status) != 0) unreadable(errno);
+  if (S_ISDIR(status.st_mode)) unreadable(EISDIR);
   if (!S_ISREG(status.st_mode)) {
-    ::close(file);
     throw DatasetError(fmt::format("{}: picture must be a regular file, got something else", path));
   }
   contents.resize(static_cast<std::size_t>(status.st_size));
   std::size_t have = 0;
   while (have < contents.size()) {
-    const ssize_t got = ::read(file, contents.data() + have, contents.size() - have);
+    const ssize_t got = ::read(file.get(), contents.data() + have, contents.size() - have);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      const int reason = errno;
-      ::close(file);
-      unreadable(reason);
-    }
+    if (got < 0) unreadable(errno);
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
   }
-  ::close(file);
   return std::string_view(contents).substr(0, have);
 }
 

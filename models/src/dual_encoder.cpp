@@ -47,16 +47,6 @@ void add_head(TextHeadRegistry& registry, const char* name, EntryInfo info) {
                       }});
 }
 
-/// A part with every option written out.
-template <class R>
-Json expand(const R& registry, const Json& part, const std::string& pointer) {
-  const auto [name, options] = detail::split_part(part, pointer, registry.kind());
-  Json expanded{{"name", name}};
-  merge_json(expanded, registry.at(name, pointer).defaults);
-  merge_json(expanded, options);
-  return expanded;
-}
-
 }  // namespace
 
 TextHeadRegistry& text_heads() {
@@ -89,7 +79,7 @@ DualEncoder::DualEncoder(Options& options, const std::string& pointer)
   if (!options.text.tokenizer.vocab.empty()) tokenizer_ = text::make_tokenizer(options.text.tokenizer);
 
   const auto at_encoder = at_text + "/encoder";
-  auto encoder = expand(text_encoders(), options.text.encoder, at_encoder);
+  auto encoder = text_encoders().expand(options.text.encoder, at_encoder);
   const bool given = options.text.encoder.is_object() && options.text.encoder.contains("vocabulary");
   if (!given && tokenizer_ && encoder.contains("vocabulary")) encoder["vocabulary"] = tokenizer_->size();
   options.text.encoder = encoder;
@@ -104,7 +94,7 @@ DualEncoder::DualEncoder(Options& options, const std::string& pointer)
                          length_));
   REID_CHECK(cache_file_.empty() || frozen_, ConfigError,
              fmt::format("{}/cache: file must be empty for an encoder that learns, got '{}'", at_text, cache_file_));
-  options.text.head = expand(text_heads(), options.text.head, at_text + "/head");
+  options.text.head = text_heads().expand(options.text.head, at_text + "/head");
   head_ = register_module("head", text_heads().create(options.text.head, at_text + "/head", text_->width()));
 
   const auto image_width = image_->embedding_size();

@@ -51,7 +51,7 @@ class ChannelGate : public torch::nn::Module {
   /// sum_i gate(x_i) * x_i
   torch::Tensor forward(const std::array<torch::Tensor, 4>& streams) {
     std::array<torch::Tensor, 4> pooled;
-    for (std::size_t i = 0; i < 4; ++i) pooled[i] = streams[i].mean({2, 3});
+    for (std::size_t i = 0; i < 4; ++i) pooled[i] = nn::mean_of_positions(streams[i]);
     const auto hidden = torch::linear(torch::cat(pooled), fc1_->weight.flatten(1), fc1_->bias).relu_();
     const auto gates =
         torch::linear(hidden, fc2_->weight.flatten(1), fc2_->bias).sigmoid().unsqueeze(-1).unsqueeze(-1).chunk(4);

@@ -32,27 +32,21 @@ uint64_t hash_of(const void* data, std::size_t bytes) { return fingerprint({stat
 }  // namespace
 
 TokenCache::TokenCache(const std::filesystem::path& file, uint64_t encoder, int64_t length, int64_t width)
-    : path_(file), length_(length), width_(width) {
+    : path_(file), length_(length), width_(width), file_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
   const auto ids_bytes = static_cast<std::size_t>(length) * sizeof(int64_t);
   row_bytes_ = sizeof(uint64_t) + ids_bytes + static_cast<std::size_t>(length * width) * sizeof(uint16_t);
-  file_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  REID_CHECK(file_ >= 0, WorkError, fmt::format("{}: cache must be writable, got {}", file.string(), std::strerror(errno)));
-  const auto close_and_throw = [&](const auto& error) {
-    ::close(file_);
-    throw error;
-  };
-  if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-    close_and_throw(InputError(fmt::format("{}: cache must be free, got another process at work with it", file.string())));
-  }
+  REID_CHECK(file_.get() >= 0, WorkError, fmt::format("{}: cache must be writable, got {}", file.string(), std::strerror(errno)));
+  REID_CHECK(::flock(file_.get(), LOCK_EX | LOCK_NB) == 0, InputError,
+             fmt::format("{}: cache must be free, got another process at work with it", file.string()));
   const Header own{kMagic, encoder, static_cast<uint64_t>(length), static_cast<uint64_t>(width)};
   Header found{};
-  const auto size = ::lseek(file_, 0, SEEK_END);
-  const bool whole = size >= static_cast<off_t>(sizeof found) && ::pread(file_, found.data(), sizeof found, 0) == sizeof found;
-  if (size != 0 && (!whole || found[0] != kMagic)) {
-    close_and_throw(InputError(fmt::format("{}: file must be a cache of token features or not there, got another file", file.string())));
-  }
+  const auto size = ::lseek(file_.get(), 0, SEEK_END);
+  const bool whole = size >= static_cast<off_t>(sizeof found) && ::pread(file_.get(), found.data(), sizeof found, 0) == sizeof found;
+  REID_CHECK(size == 0 || (whole && found[0] == kMagic), InputError,
+             fmt::format("{}: file must be a cache of token features or not there, got another file", file.string()));
   if (found != own) {
-    if (::ftruncate(file_, 0) != 0) close_and_throw(WorkError(fmt::format("{}: cache must be writable, got {}", file.string(), std::strerror(errno))));
+    REID_CHECK(::ftruncate(file_.get(), 0) == 0, WorkError,
+               fmt::format("{}: cache must be writable, got {}", file.string(), std::strerror(errno)));
     write(own.data(), sizeof own, 0);
     return;
   }
@@ -62,14 +56,13 @@ TokenCache::TokenCache(const std::filesystem::path& file, uint64_t encoder, int6
 
 TokenCache::~TokenCache() {
   if (map_ != nullptr) ::munmap(map_, mapped_);
-  ::close(file_);
 }
 
 std::size_t TokenCache::offset(int64_t row) const { return sizeof(Header) + static_cast<std::size_t>(row) * row_bytes_; }
 
 void TokenCache::write(const void* data, std::size_t bytes, std::size_t at) const {
   for (std::size_t done = 0; done < bytes;) {
-    const auto n = ::pwrite(file_, static_cast<const char*>(data) + done, bytes - done, static_cast<off_t>(at + done));
+    const auto n = ::pwrite(file_.get(), static_cast<const char*>(data) + done, bytes - done, static_cast<off_t>(at + done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) throw WorkError(fmt::format("{}: cache must be writable, got {}", path_.string(), std::strerror(errno)));
     done += static_cast<std::size_t>(n);
@@ -80,7 +73,7 @@ const unsigned char* TokenCache::row_data(int64_t row) {
   if (offset(row + 1) > mapped_) {
     if (map_ != nullptr) ::munmap(map_, mapped_);
     mapped_ = offset(rows_);
-    map_ = ::mmap(nullptr, mapped_, PROT_READ, MAP_SHARED, file_, 0);
+    map_ = ::mmap(nullptr, mapped_, PROT_READ, MAP_SHARED, file_.get(), 0);
     if (map_ == MAP_FAILED) {
       map_ = nullptr;
       mapped_ = 0;

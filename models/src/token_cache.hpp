@@ -8,6 +8,8 @@
 #include <functional>
 #include <unordered_map>
 
+#include "reid/core/file_descriptor.hpp"
+
 namespace reid::models {
 
 /// Token features of sentences in a file that is mapped into memory: what a frozen encoder says of a sentence is computed
@@ -43,7 +45,7 @@ class TokenCache {
   std::filesystem::path path_;
   int64_t length_, width_;
   std::size_t row_bytes_;
-  int file_ = -1;
+  FileDescriptor file_;
   int64_t rows_ = 0;
   void* map_ = nullptr;
   std::size_t mapped_ = 0;

@@ -195,6 +195,25 @@ TEST_CASE("a run stopped in the middle of an epoch and resumed is the uninterrup
   }
 }
 
+TEST_CASE("a run goes on where an option came since it was begun, and not with another value", "[engine]") {
+  const World world;
+  const TempDir dir;
+  auto experiment = small_experiment(2);
+  auto options = run_options(dir / "run");
+  options.stop = stop_after(1);
+  REQUIRE_FALSE(test::train(world, experiment, options).finished);
+  auto config = read_json_file(dir / "run/config.json");
+  REQUIRE(config.at("/stages/0/accumulate"_json_pointer) == 1);
+  config["stages"][0].erase("accumulate");
+  config["model"].erase("preprocess");
+  write_file_atomic(dir / "run/config.json", config.dump());
+  auto other = experiment;
+  other["accumulate"] = 2;
+  REQUIRE_THROWS_WITH(test::train(world, other, run_options(dir / "run", true)),
+                      Catch::Matchers::Contains("must be the one the run was begun with, got another /stages/0/accumulate"));
+  REQUIRE(test::train(world, experiment, run_options(dir / "run", true)).finished);
+}
+
 TEST_CASE("two stops in a row, and a stop after each step, change nothing", "[engine]") {
   const World world;
   const TempDir dir;

@@ -13,25 +13,12 @@
 #include <utility>
 
 #include "reid/core/error.hpp"
+#include "reid/core/file_descriptor.hpp"
 
 namespace reid {
 namespace {
 
 std::string reason() { return std::strerror(errno); }
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 void sync_path(const std::filesystem::path& path, int flags) {
   const FileDescriptor file(::open(path.c_str(), flags | O_CLOEXEC));

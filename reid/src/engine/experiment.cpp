@@ -35,16 +35,6 @@ struct FlatFile : ExperimentHead {
   }
 };
 
-/// Checks a part's name and shape and writes its defaults out.
-template <class R>
-Json expand_part(const R& registry, const Json& part, const std::string& pointer) {
-  const auto [name, options] = detail::split_part(part, pointer, registry.kind());
-  Json expanded{{"name", name}};
-  merge_json(expanded, registry.at(name, pointer).defaults);
-  merge_json(expanded, options);
-  return expanded;
-}
-
 /// Stages give their names to files.
 void check_stage_names(const std::vector<StageOptions>& stages) {
   std::set<std::string> names;
@@ -108,14 +98,14 @@ Experiment read_experiment(const Json& json, const Catalogue& catalogue) {
     experiment.stages.push_back(std::move(file.stage));
   }
   check_head(experiment);
-  experiment.model = expand_part(catalogue.models, experiment.model, "/model");
+  experiment.model = catalogue.models.expand(experiment.model, "/model");
   for (std::size_t i = 0; i < experiment.stages.size(); ++i) {
     auto& stage = experiment.stages[i];
     const auto at = stage_pointer(experiment, i);
-    stage.objective = expand_part(catalogue.objectives, stage.objective, at + "/objective");
-    stage.optimizer = expand_part(optimizers(), stage.optimizer, at + "/optimizer");
-    stage.schedule = expand_part(schedules(), stage.schedule, at + "/schedule");
-    stage.sampler = expand_part(data::samplers(), stage.sampler, at + "/sampler");
+    stage.objective = catalogue.objectives.expand(stage.objective, at + "/objective");
+    stage.optimizer = optimizers().expand(stage.optimizer, at + "/optimizer");
+    stage.schedule = schedules().expand(stage.schedule, at + "/schedule");
+    stage.sampler = data::samplers().expand(stage.sampler, at + "/sampler");
     schedules().create(stage.schedule, at + "/schedule");
     data::samplers().create(stage.sampler, at + "/sampler");
     stage.augment = data::resolve_augment(stage.augment, at + "/augment");

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "reid/core/error.hpp"
+#include "reid/core/file_descriptor.hpp"
 #include "reid/core/io.hpp"
 #include "reid/core/log.hpp"
 #include "reid/core/version.hpp"
@@ -40,41 +41,29 @@ constexpr const char* kModelFormat = "reid-model-1";
 /// One process at a time works in a run's folder.
 class FolderLock {
  public:
-  explicit FolderLock(const fs::path& folder) {
-    file_ = ::open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    REID_CHECK(file_ >= 0, WorkError, fmt::format("{}: folder must be writable, got {}", folder.string(), std::strerror(errno)));
-    if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-      ::close(file_);
-      throw InputError(fmt::format("{}: run must be free, got another process at work in it", folder.string()));
-    }
+  explicit FolderLock(const fs::path& folder) : file_(::open((folder / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    REID_CHECK(file_.get() >= 0, WorkError, fmt::format("{}: folder must be writable, got {}", folder.string(), std::strerror(errno)));
+    REID_CHECK(::flock(file_.get(), LOCK_EX | LOCK_NB) == 0, InputError,
+               fmt::format("{}: run must be free, got another process at work in it", folder.string()));
   }
-  ~FolderLock() { ::close(file_); }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
 
  private:
-  int file_ = -1;
+  FileDescriptor file_;
 };
 
 /// Lines appended to log.jsonl; its length at a checkpoint is part of the checkpoint.
 class LogFile {
  public:
-  LogFile(const fs::path& path, int64_t keep_bytes) : path_(path) {
-    file_ = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-    const auto size = file_ < 0 ? -1 : ::lseek(file_, 0, SEEK_END);
+  LogFile(const fs::path& path, int64_t keep_bytes) : path_(path), file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644)) {
+    const auto size = file_.get() < 0 ? -1 : ::lseek(file_.get(), 0, SEEK_END);
     if (size < 0) fail();
     bytes_ = std::min<int64_t>(keep_bytes, size);  // a log that was cut short or removed goes on from what is there
-    if (::ftruncate(file_, bytes_) != 0 || ::lseek(file_, bytes_, SEEK_SET) < 0) fail();
+    if (::ftruncate(file_.get(), bytes_) != 0 || ::lseek(file_.get(), bytes_, SEEK_SET) < 0) fail();
   }
-  ~LogFile() {
-    if (file_ >= 0) ::close(file_);
-  }
-  LogFile(const LogFile&) = delete;
-  LogFile& operator=(const LogFile&) = delete;
   void write(const Json& line) {
     const std::string text = line.dump() + "\n";
     for (std::size_t done = 0; done < text.size();) {
-      const auto n = ::write(file_, text.data() + done, text.size() - done);
+      const auto n = ::write(file_.get(), text.data() + done, text.size() - done);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) fail();
       done += static_cast<std::size_t>(n);
@@ -83,7 +72,7 @@ class LogFile {
   }
   /// Puts what was written on the disk: a checkpoint that counts on it comes after.
   void sync() {
-    if (::fdatasync(file_) != 0) fail();
+    if (::fdatasync(file_.get()) != 0) fail();
   }
   int64_t bytes() const { return bytes_; }
 
@@ -92,7 +81,7 @@ class LogFile {
     throw WorkError(fmt::format("{}: log must be writable, got {}", path_.string(), std::strerror(errno)));
   }
   fs::path path_;
-  int file_ = -1;
+  FileDescriptor file_;
   int64_t bytes_ = 0;
 };
 
@@ -129,6 +118,7 @@ class Run {
 
  private:
   void load_data();
+  void check_same(const Json& stored, const fs::path& where, const char* expected) const;
   void make_model(bool own_start);
   std::unique_ptr<Trainer> make_stage(std::size_t index);
   nn::TrainingFacts facts_of(std::size_t index);
@@ -175,6 +165,13 @@ void Run::load_data() {
 }
 
 /// @param own_start  leaves the experiment's weights out: others come from a checkpoint or an earlier stage.
+/// What was stored by an earlier version lacks the options that came since: they take their defaults.
+void Run::check_same(const Json& stored, const fs::path& where, const char* expected) const {
+  const auto difference = first_difference(resolve_experiment(read_experiment(stored, catalogue_), catalogue_), resolved_);
+  REID_CHECK(difference.empty(), ConfigError,
+             fmt::format("{}: experiment must be {}, got another {}", where.string(), expected, difference));
+}
+
 void Run::make_model(bool own_start) {
   torch::manual_seed(static_cast<uint64_t>(experiment_.seed));
   model_ = nn::make_model(catalogue_.models, experiment_.model, "/model");
@@ -375,9 +372,7 @@ RunSummary Run::execute() {
     make_model(true);
     resolved_ = resolve_experiment(experiment_, catalogue_);
     resolved_["model"] = model_->spec();
-    const auto difference = first_difference(read_json_file(output / kConfig), resolved_);
-    REID_CHECK(difference.empty(), ConfigError,
-               fmt::format("{}: experiment must be the one the run was begun with, got another {}", output.string(), difference));
+    check_same(read_json_file(output / kConfig), output, "the one the run was begun with");
     return {true, read_json_file(output / kDone)};
   }
 
@@ -396,9 +391,7 @@ RunSummary Run::execute() {
     data::samplers().create(experiment_.stages[i].sampler, stage_pointer(i) + "/sampler")->epoch(data_.labels, 0, 0);
   }
   if (begun && options_.resume) {
-    const auto difference = first_difference(read_json_file(output / kConfig), resolved_);
-    REID_CHECK(difference.empty(), ConfigError,
-               fmt::format("{}: experiment must be the one the run was begun with, got another {}", output.string(), difference));
+    check_same(read_json_file(output / kConfig), output, "the one the run was begun with");
   }
   std::size_t first_stage = 0;
   int64_t log_bytes = 0;
@@ -417,10 +410,7 @@ RunSummary Run::execute() {
       REID_CHECK(state.at("tensors").get<std::size_t>() == resume_from_->tensors.size(), CheckpointError,
                  fmt::format("{}: checkpoint must hold {} tensors, got {}", (output / kCheckpoint).string(),
                              state.at("tensors").get<std::size_t>(), resume_from_->tensors.size()));
-      const auto difference = first_difference(state.at("config"), resolved_);
-      REID_CHECK(difference.empty(), ConfigError,
-                 fmt::format("{}: experiment must be the checkpoint's own, got another {}",
-                             (output / kCheckpoint).string(), difference));
+      check_same(state.at("config"), output / kCheckpoint, "the checkpoint's own");
     } catch (const Json::exception& problem) {
       throw CheckpointError(fmt::format("{}: state must be whole, got a damaged one ({})",
                                         (output / kCheckpoint).string(), problem.what()));

@@ -9,6 +9,11 @@ namespace reid::nn {
 
 namespace F = torch::nn::functional;
 
+torch::Tensor mean_of_positions(const torch::Tensor& x) {
+  if (x.suggest_memory_format() != torch::MemoryFormat::ChannelsLast) return x.mean({2, 3});
+  return x.permute({0, 2, 3, 1}).flatten(1, 2).mean(1);
+}
+
 GlobalPool::GlobalPool(Pooling kind) : kind_(kind) {
   if (kind_ == Pooling::gem) p_ = register_parameter("p", torch::full({1}, 3.0));
 }
@@ -19,13 +24,13 @@ torch::Tensor GlobalPool::forward(const torch::Tensor& x) {
              "global pooling: features must be [N, C, H, W] float with at least one position, got " +
                  ops::describe(x));
   switch (kind_) {
-    case Pooling::avg: return x.mean({2, 3});
+    case Pooling::avg: return mean_of_positions(x);
     case Pooling::max: return x.amax({2, 3});
     case Pooling::gem: break;
   }
   constexpr double kEpsilon = 1e-6;
   const auto p = p_.clamp_min(kEpsilon);
-  return x.clamp_min(kEpsilon).pow(p).mean({2, 3}).pow(p.reciprocal());
+  return mean_of_positions(x.clamp_min(kEpsilon).pow(p)).pow(p.reciprocal());
 }
 
 torch::nn::BatchNorm1d make_bn_neck(int64_t features) {
@@ -50,20 +55,35 @@ torch::nn::Conv2dOptions conv_options(int64_t in, int64_t out, int64_t kernel, i
   return torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(kernel / 2).groups(groups).bias(false);
 }
 
-torch::Tensor activate_(torch::Tensor x, Activation act) {
-  switch (act) {
-    case Activation::relu: return x.relu_();
-    case Activation::relu6: return torch::hardtanh_(x, 0, 6);
-    case Activation::none: break;
+namespace {
+
+void count_batch(torch::nn::BatchNorm2dImpl& bn) {
+  if (bn.is_training() && bn.num_batches_tracked.defined()) bn.num_batches_tracked += 1;
+}
+
+}  // namespace
+
+torch::Tensor batch_norm_act(torch::Tensor x, torch::nn::BatchNorm2d& bn, Activation act, const torch::Tensor& shortcut) {
+  if (bn && bn->is_training()) {
+    count_batch(*bn);
+    return ops::batch_norm_act(x,
+                               {.weight = bn->weight,
+                                .bias = bn->bias,
+                                .running_mean = bn->running_mean,
+                                .running_var = bn->running_var,
+                                .momentum = bn->options.momentum().value(),
+                                .eps = bn->options.eps()},
+                               act, shortcut);
   }
-  return x;
+  if (bn) x = bn(x);
+  if (shortcut.defined()) x = x.add_(shortcut);
+  return ops::activate_(std::move(x), act);
 }
 
 torch::Tensor apply_batch_norm(const torch::Tensor& x, torch::nn::BatchNorm2d& bn) {
   if (!bn) return x;
-  const bool training = bn->is_training();
-  if (training && bn->num_batches_tracked.defined()) bn->num_batches_tracked += 1;
-  return torch::batch_norm(x, bn->weight, bn->bias, bn->running_mean, bn->running_var, training,
+  count_batch(*bn);
+  return torch::batch_norm(x, bn->weight, bn->bias, bn->running_mean, bn->running_var, bn->is_training(),
                            bn->options.momentum().value(), bn->options.eps(), at::globalContext().userEnabledCuDNN());
 }
 
@@ -76,16 +96,12 @@ ConvBnAct::ConvBnAct(const torch::nn::Conv2dOptions& options, Activation act, co
 
 torch::Tensor conv_bn_act(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
                           Activation act) {
-  auto y = conv(x);
-  if (bn) y = bn(y);
-  return activate_(std::move(y), act);
+  return batch_norm_act(conv(x), bn, act);
 }
 
 torch::Tensor conv_bn_add_relu(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
                                const torch::Tensor& shortcut) {
-  auto y = conv(x);
-  if (bn) y = bn(y);
-  return y.add_(shortcut).relu_();
+  return batch_norm_act(conv(x), bn, Activation::relu, shortcut);
 }
 
 void fold_batch_norm(torch::nn::Module& owner, const char* bn_name, torch::nn::Conv2d& conv,

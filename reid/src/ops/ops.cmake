@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 reid_add_component(ops
-  SOURCES src/ops/check.cpp src/ops/distance.cpp src/ops/matmul.cpp src/ops/parallel.cpp src/ops/prepared_rows.cpp
+  SOURCES src/ops/batch_norm.cpp src/ops/check.cpp src/ops/distance.cpp src/ops/matmul.cpp src/ops/parallel.cpp src/ops/prepared_rows.cpp
           src/ops/rank.cpp src/ops/relation.cpp src/ops/scan.cpp src/ops/topk.cpp
   DEPS reid::core reid::torch
   PRIVATE_DEPS fmt::fmt)

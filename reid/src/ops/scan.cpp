@@ -3,15 +3,10 @@
 
 #include <algorithm>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define REID_AVX2 __attribute__((target("avx2")))
-#endif
+#include "simd.hpp"
 
 namespace reid::ops {
 namespace {
-
-// Each pass is written once and compiled twice: inlined into a function for AVX2 and into one for any processor.
-#define REID_INLINE inline __attribute__((always_inline))
 
 REID_INLINE void count_pass(const float* values, int64_t n, const float* limits, int64_t* counts) {
   const float l0 = limits[0], l1 = limits[1], l2 = limits[2], l3 = limits[3];
@@ -67,12 +62,6 @@ REID_INLINE float largest_pass(const float* values, int64_t n, float start) {
   return *std::max_element(lanes, lanes + 16);
 }
 
-#ifdef REID_AVX2
-bool has_avx2() {
-  static const bool yes = __builtin_cpu_supports("avx2") != 0;
-  return yes;
-}
-
 REID_AVX2 void count_avx2(const float* values, int64_t n, const float* limits, int64_t* counts) {
   count_pass(values, n, limits, counts);
 }
@@ -88,16 +77,6 @@ REID_AVX2 void euclidean_avx2(const float* dots, const float* other, float own, 
   euclidean_pass(dots, other, own, n, to);
 }
 REID_AVX2 float largest_avx2(const float* values, int64_t n, float start) { return largest_pass(values, n, start); }
-#else
-bool has_avx2() { return false; }
-constexpr auto count_avx2 = count_pass;
-constexpr auto any_avx2 = any_pass;
-constexpr auto any_each_avx2 = any_each_pass;
-constexpr auto raise_avx2 = raise_pass;
-constexpr auto cosine_avx2 = cosine_pass;
-constexpr auto euclidean_avx2 = euclidean_pass;
-constexpr auto largest_avx2 = largest_pass;
-#endif
 
 }  // namespace
 

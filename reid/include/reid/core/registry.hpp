@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "reid/core/error.hpp"
+#include "reid/core/json.hpp"
 #include "reid/core/options.hpp"
 
 namespace reid {
@@ -73,6 +74,16 @@ class Registry {
   std::shared_ptr<Base> create(const Json& part, const std::string& pointer, Args... args) const {
     auto [name, options] = detail::split_part(part, pointer, kind_);
     return at(name, pointer).make(options, pointer, std::forward<Args>(args)...);
+  }
+
+  /// The part as an object with its name and every option written out, what isn't given at its default. Values aren't checked.
+  /// @throws RegistryError for an unknown name, ConfigError for another shape.
+  Json expand(const Json& part, const std::string& pointer) const {
+    const auto [name, options] = detail::split_part(part, pointer, kind_);
+    Json expanded{{"name", name}};
+    merge_json(expanded, at(name, pointer).defaults);
+    merge_json(expanded, options);
+    return expanded;
   }
 
   bool contains(const std::string& name) const { return entries_.count(name) != 0; }

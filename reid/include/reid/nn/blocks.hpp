@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "reid/core/options.hpp"
+#include "reid/ops/batch_norm.hpp"
 
 /// Building blocks that several networks share. Tensors are [N, C, H, W] unless said; every function takes both memory
 /// formats and keeps the one it is given.
@@ -22,8 +23,11 @@ namespace reid::nn {
 ///   gem   (mean_s max(x_s, 1e-6)^p)^(1/p), one p >= 1e-6 for all channels, learned, starting at 3
 enum class Pooling { avg, gem, max };
 
-/// What follows a convolution and its normalisation.
-enum class Activation { none, relu, relu6 };
+using ops::Activation;
+
+/// Mean over height and width of x [N, C, H, W]: [N, C]. Equal to `x.mean({2, 3})`; where x lies channels-last its gradient does
+/// too (that of `mean` doesn't, and the layers below would take their slow paths).
+torch::Tensor mean_of_positions(const torch::Tensor& x);
 
 /// Global pooling, one of `Pooling`.
 /// Paper (gem): Radenovic, Tolias, Chum, "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019, Eq. (3).
@@ -75,11 +79,13 @@ torch::Tensor conv_bn_act(const torch::Tensor& x, torch::nn::Conv2d& conv, torch
 torch::Tensor conv_bn_add_relu(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
                                const torch::Tensor& shortcut);
 
+/// act(bn(x) + shortcut) for a map x [N, C, H, W], training (`ops::batch_norm_act`) or not as `bn` is; an empty `bn` is left out,
+/// and so is an undefined shortcut. `x` must not be needed any more by its producer's gradient.
+torch::Tensor batch_norm_act(torch::Tensor x, torch::nn::BatchNorm2d& bn, Activation act,
+                             const torch::Tensor& shortcut = {});
+
 /// bn(x) for x [N, C] or [N, C, ...] of any rank, training or not as `bn` is; x itself if `bn` is empty.
 torch::Tensor apply_batch_norm(const torch::Tensor& x, torch::nn::BatchNorm2d& bn);
-
-/// Applies an activation, in place: `x` must not be needed any more by its producer's gradient.
-torch::Tensor activate_(torch::Tensor x, Activation act);
 
 /// Folds `bn`, a child of `owner` named `bn_name`, into the convolution before it, for inference:
 ///   W' = W gamma / sqrt(var + eps),   b' = beta + (b - mean) gamma / sqrt(var + eps)
