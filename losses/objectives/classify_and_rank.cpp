@@ -79,22 +79,39 @@ ClassifyAndRank::ClassifyAndRank(const Options& options, const std::string& poin
     register_module(fmt::format("loss{}", i), term.loss);
     terms_.push_back(std::move(term));
   }
-  if (needs_classifier) {
-    classifier_ = register_parameter(
-        "classifier", torch::empty({facts.identities, model.embedding_size()}).normal_(0, options.classifier_std));
+  for (int64_t part = 0; needs_classifier && part < model.parts(); ++part) {
+    const auto width = model.embedding_size() / model.parts();
+    classifiers_.push_back(register_parameter(part == 0 ? std::string("classifier") : fmt::format("classifier_{}", part),
+                                              torch::empty({facts.identities, width}).normal_(0, options.classifier_std)));
   }
 }
 
 nn::ObjectiveResult ClassifyAndRank::compute(nn::Model& model, const Batch& batch, const Progress& progress) {
-  const auto output = model.encode_image(batch.images, nn::want_embedding | nn::want_neck);
-  const auto& neck = output.neck.defined() ? output.neck : output.embedding;
-  nn::LossInput input;
-  input.labels = batch.identities;
-  if (classifier_.defined()) input.logits = ops::linear(neck, classifier_);
+  const bool several = model.parts() > 1;
+  auto output = model.encode_image_from(batch.images, batch.cameras,
+                                        nn::want_embedding | nn::want_neck | (several ? nn::want_parts : 0U));
+  if (!several) {
+    output.parts = {output.embedding};
+    if (output.neck.defined()) output.part_necks = {output.neck};
+  }
+  const auto& necks = output.part_necks.empty() ? output.parts : output.part_necks;
+  std::vector<nn::LossInput> inputs(output.parts.size());
+  for (std::size_t part = 0; part < inputs.size(); ++part) {
+    inputs[part].labels = batch.identities;
+    if (!classifiers_.empty()) inputs[part].logits = ops::linear(necks[part], classifiers_[part]);
+  }
   nn::ObjectiveResult result;
   for (const auto& term : terms_) {
-    input.embeddings = term.target == LossTarget::neck ? neck : output.embedding;
-    const auto value = term.loss->forward(input);
+    std::vector<torch::Tensor> values;
+    for (std::size_t part = 0; part < inputs.size(); ++part) {
+      inputs[part].embeddings = term.target == LossTarget::neck ? necks[part] : output.parts[part];
+      values.push_back(term.loss->forward(inputs[part]));
+    }
+    auto value = values.front();
+    if (several) {
+      values.erase(values.begin());
+      value = (value + torch::stack(values).mean()) / 2;
+    }
     double weight = term.weight;
     if (term.ramp_epochs > 0) {
       const double steps = static_cast<double>(term.ramp_epochs) *
@@ -105,9 +122,9 @@ nn::ObjectiveResult ClassifyAndRank::compute(nn::Model& model, const Batch& batc
     result.total = result.total.defined() ? result.total + part : part;
     result.parts.emplace_back(term.label, value.detach());
   }
-  if (input.logits.defined()) {
+  if (!classifiers_.empty()) {
     const torch::NoGradGuard no_grad;
-    result.parts.emplace_back("accuracy", (input.logits.argmax(1) == batch.identities).to(torch::kFloat32).mean());
+    result.parts.emplace_back("accuracy", (inputs.front().logits.argmax(1) == batch.identities).to(torch::kFloat32).mean());
   }
   return result;
 }

@@ -130,6 +130,8 @@ XReid::XReid(const Options& options, const std::string& pointer, nn::Model& mode
   REID_CHECK(options.depth <= blocks, ConfigError,
              fmt::format("{}/depth: depth must be at most the encoder's number of blocks ({}), got {}", pointer, blocks,
                          options.depth));
+  REID_CHECK(model.parts() == 1, ConfigError,
+             fmt::format("{}: model must make one feature of a picture, got {} (jpm)", pointer, model.parts()));
   const auto width = model.embedding_size();
   const auto make_classifier = [&](const char* name) {
     return register_parameter(name, torch::empty({facts.identities, width}).normal_(0, options.classifier_std));
@@ -151,10 +153,10 @@ XReid::XReid(const Options& options, const std::string& pointer, nn::Model& mode
   }
 }
 
-Tensor XReid::teacher_tokens(nn::Model& model, const Tensor& images) {
+Tensor XReid::teacher_tokens(nn::Model& model, const Batch& batch) {
   const torch::NoGradGuard no_grad;
   const BorrowedState borrowed(model, nn::state_of(*teacher_));
-  auto tokens = model.encode_image(images, nn::want_tokens).tokens;
+  auto tokens = model.encode_image_from(batch.images, batch.cameras, nn::want_tokens).tokens;
   return options_.tokens == TokenPlace::after_norm ? encoder_of(model, "x_reid").final_norm()->forward(tokens) : tokens;
 }
 
@@ -301,9 +303,9 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   const bool crossing = cross_ != nullptr;
   Base base;
   base.labels = batch.identities;
-  if (teacher_) base.tokens = teacher_tokens(model, batch.images);  // before the graph of the live weights is made
+  if (teacher_) base.tokens = teacher_tokens(model, batch);  // before the graph of the live weights is made
   const bool own_tokens = crossing && !teacher_;
-  const auto output = model.encode_image(batch.images, nn::want_neck | (own_tokens ? nn::want_tokens : 0U));
+  const auto output = model.encode_image_from(batch.images, batch.cameras, nn::want_neck | (own_tokens ? nn::want_tokens : 0U));
   const auto& encoder = encoder_of(model, "x_reid");
   if (own_tokens) {
     REID_CHECK(output.tokens.defined(), ConfigError, "x_reid: model must give tokens, got none");

@@ -75,6 +75,9 @@ DualEncoder::DualEncoder(Options& options, const std::string& pointer)
     : length_(options.text.length), width_(options.width), frozen_(options.text.frozen), cache_file_(options.text.cache) {
   const auto at_text = pointer + "/text";
   image_ = register_module("image", nn::make_model(registry(), options.image, pointer + "/image"));
+  REID_CHECK(image_->cameras() == 0, ConfigError,
+             fmt::format("{}/image: model must look at pictures alone, got one with side information of {} cameras", pointer,
+                         image_->cameras()));
   options.image = image_->spec();
   if (!options.text.tokenizer.vocab.empty()) tokenizer_ = text::make_tokenizer(options.text.tokenizer);
 

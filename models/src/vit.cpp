@@ -8,11 +8,13 @@
 #include <cmath>
 
 #include "entry.hpp"
+#include "jigsaw.hpp"
 #include "layouts.hpp"
 #include "reid/core/error.hpp"
 #include "reid/models/conv_model.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/nn/blocks.hpp"
+#include "reid/ops/check.hpp"
 #include "rollout.hpp"
 
 namespace reid::models {
@@ -22,6 +24,7 @@ void EncoderOptions::validate(const std::string& where) const {
              fmt::format("{}/width: width must be a multiple of heads ({}), got {}", where, heads, width));
   REID_CHECK(neck || feature == nn::Feature::before_neck, ConfigError,
              where + "/feature: feature must be 'before_neck' where neck is false, got 'after_neck'");
+  REID_CHECK(!jpm || depth > 1, ConfigError, fmt::format("{}/depth: number of blocks must be 2 at least with jpm, got {}", where, depth));
 }
 
 nn::TransformerOptions EncoderOptions::block() const {
@@ -63,6 +66,15 @@ class Patches : public PatchEmbedding {
   torch::nn::Conv2d proj_{nullptr};
 };
 
+/// The whole picture's feature, and the parts' divided by their number behind it.
+torch::Tensor joined(std::vector<torch::Tensor> features) {
+  if (features.size() == 1) return features.front();
+  for (std::size_t part = 1; part < features.size(); ++part) {
+    features[part] = features[part] / static_cast<double>(features.size() - 1);
+  }
+  return torch::cat(features, 1);
+}
+
 /// The grid of a table's places; nullopt if it is none of those that are known.
 std::optional<MapSize> grid_of(int64_t places) {
   for (const int64_t ratio : {1, 2, 3}) {
@@ -93,7 +105,7 @@ torch::Tensor resize_positions(const torch::Tensor& table, MapSize grid, const s
 }
 
 VisionTransformer::VisionTransformer(std::shared_ptr<PatchEmbedding> patches, const EncoderOptions& options,
-                                     const PreprocessOptions& preprocess)
+                                     const PreprocessOptions& preprocess, const std::string& pointer)
     : options_(options), preprocess_(preprocess) {
   patches_ = register_module("patch_embed", std::move(patches));
   const auto width = options_.width;
@@ -109,17 +121,51 @@ VisionTransformer::VisionTransformer(std::shared_ptr<PatchEmbedding> patches, co
   register_module("blocks", list);
   norm_ = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width}).eps(options_.norm_eps)));
   if (options_.neck) neck_ = register_module("bottleneck", nn::make_bn_neck(width));
+  if (options_.sie) {
+    sie_embed_ = register_parameter("sie_embed", torch::empty({options_.sie->cameras, 1, width}).normal_(0, 0.02));
+  }
+  if (options_.jpm) {
+    jigsaw_ = register_module("jigsaw", std::make_shared<Jigsaw>(*options_.jpm, options_, grid().positions(), pointer + "/jpm"));
+    const torch::NoGradGuard no_grad;
+    nn::copy_parameters(*blocks_.back(), *jigsaw_->named_children()["block"]);
+  }
 }
 
+VisionTransformer::~VisionTransformer() = default;
+
 nn::ModelOutput VisionTransformer::encode_image(const torch::Tensor& images, uint32_t want) {
+  REID_CHECK(!options_.sie, ConfigError,
+             "encode_image: a model with side information (sie) must be told each picture's camera, got none");
+  return encode(images, {}, want);
+}
+
+nn::ModelOutput VisionTransformer::encode_image_from(const torch::Tensor& images, const torch::Tensor& cameras, uint32_t want) {
+  if (!options_.sie) return encode(images, {}, want);
+  REID_CHECK(cameras.defined() && cameras.dim() == 1 && cameras.size(0) == images.size(0) && cameras.scalar_type() == torch::kInt64,
+             ShapeError,
+             fmt::format("encode_image_from: cameras must be [{}] int64, got {}", images.size(0),
+                         cameras.defined() ? ops::describe(cameras) : "none"));
+  if (cameras.numel() > 0) {
+    const auto least = cameras.min().item<int64_t>(), most = cameras.max().item<int64_t>();
+    REID_CHECK(least >= 1 && most <= options_.sie->cameras, ConfigError,
+               fmt::format("encode_image_from: cameras must be 1 to {} (sie/cameras), got {}", options_.sie->cameras,
+                           least < 1 ? least : most));
+  }
+  return encode(images, options_.sie->coefficient * sie_embed_.index_select(0, cameras - 1), want);
+}
+
+nn::ModelOutput VisionTransformer::encode(const torch::Tensor& images, const torch::Tensor& side, uint32_t want) {
   check_images(images, preprocess_, "encode_image");
   const bool maps = (want & nn::want_maps) != 0;
   const bool tokens = maps || (want & nn::want_tokens) != 0;
   const auto n = images.size(0);
   auto x = torch::cat({cls_token_.expand({n, 1, options_.width}), patches_->forward(images.to(pos_embed_.scalar_type()))}, 1) +
            pos_embed_;  // [N, L, D]
+  if (side.defined()) x = x + side;
   Rollout rollout;
+  std::vector<torch::Tensor> features;  // the whole picture's, then the parts'
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    if (jigsaw_ && i + 1 == blocks_.size()) features = jigsaw_->forward(x);
     if (i + 1 == blocks_.size() && !tokens) {
       x = blocks_[i]->forward_first(x);
       break;
@@ -129,8 +175,15 @@ nn::ModelOutput VisionTransformer::encode_image(const torch::Tensor& images, uin
     if (maps) rollout.add(attention.detach().mean(1));
   }
   nn::ModelOutput output;
-  output.embedding = norm_(x.select(1, 0));
-  if (neck_ && (want & nn::want_neck) != 0) output.neck = neck_(output.embedding);
+  features.insert(features.begin(), norm_(x.select(1, 0)));
+  output.embedding = joined(features);
+  if (neck_ && (want & nn::want_neck) != 0) {
+    std::vector<torch::Tensor> necks{neck_(features.front())};
+    for (std::size_t part = 1; part < features.size(); ++part) necks.push_back(jigsaw_->neck(part - 1, features[part]));
+    output.neck = joined(necks);
+    if ((want & nn::want_parts) != 0) output.part_necks = std::move(necks);
+  }
+  if ((want & nn::want_parts) != 0) output.parts = std::move(features);
   if ((want & nn::want_tokens) != 0) output.tokens = x;
   if (maps) output.maps.push_back(rollout.map(grid()));
   return output;
@@ -157,18 +210,20 @@ std::vector<nn::StateLayout> VisionTransformer::layouts() const {
   result.push_back(prefix_layout("timm, deit", names, with_classifiers({{"", ""}})));
   result.push_back(prefix_layout("transreid", names,
                                  {{"base.fc.", "", true}, {"base.", ""}, {"classifier", "", true}, {"bottleneck.", "bottleneck."}}));
-  // With its jigsaw branch TransReID's last block and norm are b1; what the other parts add is left out.
-  result.push_back(prefix_layout("transreid with jpm, global branch", names,
+  // With its jigsaw branch TransReID's last block and norm are b1; a model without one leaves out what the parts add.
+  const bool parts = jigsaw_ != nullptr;
+  result.push_back(prefix_layout(parts ? "transreid with jpm" : "transreid with jpm, global branch", names,
                                  {{"base.fc.", "", true},
                                   {"base." + last, "", true},
                                   {"base.norm.", "", true},
                                   {"base.", ""},
                                   {"b1.0.", last},
                                   {"b1.1.", "norm."},
-                                  {"b2.", "", true},
+                                  {"b2.0.", "jigsaw.block.", !parts},
+                                  {"b2.1.", "jigsaw.norm.", !parts},
                                   {"classifier", "", true},
                                   {"bottleneck.", "bottleneck."},
-                                  {"bottleneck_", "", true}}));
+                                  {"bottleneck_", "jigsaw.bottleneck_", !parts}}));
   result.push_back(prefix_layout("transreid-ssl", names, {{"backbone.", ""}, {"head.", "", true}}));
   for (const auto& layout : patches_->layouts()) {
     result.push_back({layout.name, [layout](const std::string& key) -> std::optional<std::string> {
@@ -193,6 +248,18 @@ void VisionTransformer::adapt_weights(nn::StateDict& tensors, const std::string&
       patch->second.size(0) == own.size(0)) {
     patch->second = patch->second.reshape(own.sizes());
   }
+  // An encoder that wasn't trained for people yet (it has no neck): the jigsaw's block begins as the last one, SIE as it is.
+  if (!neck_ || tensors.count("bottleneck.weight") != 0) return;
+  if (jigsaw_) {
+    for (const auto& [from, to] : {std::pair{fmt::format("blocks.{}.", options_.depth - 1), "jigsaw.block."}, {"norm.", "jigsaw.norm."}}) {
+      nn::StateDict added;
+      for (const auto& [name, tensor] : tensors) {
+        if (name.rfind(from, 0) == 0) added.emplace(to + name.substr(from.size()), tensor);
+      }
+      tensors.insert(added.begin(), added.end());
+    }
+  }
+  if (options_.sie) tensors.emplace("sie_embed", sie_embed_.detach().clone());
 }
 
 void register_vit(nn::ModelRegistry& registry) {
@@ -213,11 +280,11 @@ void register_vit(nn::ModelRegistry& registry) {
         {variant.summary,
          "Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, arXiv:2010.11929; He et al., TransReID, ICCV 2021, "
          "arXiv:2102.04378",
-         "damo-cv/TransReID model/backbones/vit_pytorch.py, model/make_model.py (build_transformer)",
-         "faithful to TransReID's baseline, without its side information embedding and jigsaw branch"},
-        defaults, [](VitOptions& options, const std::string&) {
+         "damo-cv/TransReID model/backbones/vit_pytorch.py, model/make_model.py",
+         "faithful to TransReID; side information is cameras'"},
+        defaults, [](VitOptions& options, const std::string& pointer) {
           return std::make_shared<VisionTransformer>(std::make_shared<Patches>(options), options.encoder,
-                                                     options.preprocess);
+                                                     options.preprocess, pointer);
         });
   }
 }

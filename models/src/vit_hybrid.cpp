@@ -64,7 +64,7 @@ void register_vit_hybrid(nn::ModelRegistry& registry) {
         auto body = bodies().create(options.body, pointer + "/body");
         options.body = body->spec();
         return std::make_shared<VisionTransformer>(std::make_shared<BodyPatches>(std::move(body), options),
-                                                   options.encoder, options.preprocess);
+                                                   options.encoder, options.preprocess, pointer);
       });
 }
 

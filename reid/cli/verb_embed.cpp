@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "catalogue.hpp"
 #include "inputs.hpp"
@@ -15,6 +17,7 @@ struct Arguments {
   ModelArguments model;
   FeatureArguments feature;
   std::string input, output, paths;
+  std::optional<int64_t> camera;
 };
 
 void embed(const Arguments& arguments, const Common& common) {
@@ -29,7 +32,10 @@ void embed(const Arguments& arguments, const Common& common) {
   const auto runtime = runtime_of(common);
   const auto model = arguments.model.open(names);
   engine::prepare_for_inference(*model, options, runtime);
-  const auto features = engine::extract_features(*model, paths, names.decoder, options, runtime, common.progress());
+  REID_CHECK(!arguments.camera || model->cameras() > 0, ConfigError,
+             "--camera: value must be left out for a model that looks at pictures alone, got one");
+  const std::vector<int64_t> cameras(arguments.camera ? paths.size() : 0, arguments.camera.value_or(-1));
+  const auto features = engine::extract_features(*model, paths, names.decoder, options, runtime, common.progress(), cameras);
   metrics::write_npy(arguments.output, features);
   if (!arguments.paths.empty()) {
     std::string text;
@@ -49,6 +55,7 @@ void add_embed(CLI::App& app, Common& common) {
       ->required()
       ->check(writable_file());
   verb->add_option("--paths", arguments->paths, "text file for the paths, a line for each row")->check(writable_file());
+  verb->add_option("--camera", arguments->camera, "camera that took the pictures, for models with side information (sie)");
   arguments->feature.add(*verb);
   add_common(*verb, common, common_threads | common_device);
   verb->callback([arguments, &common] { embed(*arguments, common); });

@@ -49,6 +49,46 @@ TEST_CASE("features are the model's, one row a picture, in the order given", "[e
   }
 }
 
+namespace {
+
+/// Adds each picture's camera to its feature.
+class CameraModel : public TinyModel {
+ public:
+  using TinyModel::TinyModel;
+  int64_t cameras() const override { return 3; }
+  nn::ModelOutput encode_image_from(const torch::Tensor& images, const torch::Tensor& cameras, uint32_t want) override {
+    auto output = encode_image(images, want);
+    output.embedding = output.embedding + cameras.to(output.embedding.scalar_type()).unsqueeze(1);
+    if (output.neck.defined()) output.neck = output.embedding;
+    return output;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a model that looks at cameras is told each picture's", "[engine]") {
+  torch::manual_seed(1);
+  CameraModel model({.neck = false});
+  const auto runtime = engine::make_runtime("cpu", 2);
+  engine::ExtractOptions options;
+  options.fold = false;
+  options.flip = true;
+  engine::prepare_for_inference(model, options, runtime);
+  const auto paths = some_paths();
+  std::vector<int64_t> cameras;
+  for (std::size_t i = 0; i < paths.size(); ++i) cameras.push_back(static_cast<int64_t>(1 + i % 3));
+  const auto first = engine::extract_features(model, paths, draw, options, runtime, {}, std::vector<int64_t>(paths.size(), 1));
+  const auto each = engine::extract_features(model, paths, draw, options, runtime, {}, cameras);
+  REQUIRE(torch::allclose(each - first, (torch::tensor(cameras, torch::kFloat32) - 1).unsqueeze(1).expand_as(each), 1e-4, 1e-5));
+  REQUIRE_THROWS_WITH(engine::extract_features(model, paths, draw, options, runtime), Contains("0 1 0: camera must be 1 to 3") && Contains("got none"));
+  cameras[4] = 4;
+  REQUIRE_THROWS_WITH(engine::extract_features(model, paths, draw, options, runtime, {}, cameras), Contains("4 1 0: camera") && Contains("got 4"));
+  // A whole evaluation takes them from the data set.
+  const test::World world;
+  const auto dataset = world.catalogue().datasets.create("drawn", "")->read("", {}, "");
+  REQUIRE(engine::evaluate_model(model, dataset, {}, draw, runtime, 1, {}, /*prepared=*/true).json.contains("metrics"));
+}
+
 TEST_CASE("neither batch nor threads change a row beyond rounding, and threads not a bit", "[engine]") {
   torch::manual_seed(2);
   TinyModel model({});

@@ -64,6 +64,51 @@ TEST_CASE("the default objective is smoothed cross entropy after the neck plus t
   REQUIRE(got.at("accuracy") >= 0);
 }
 
+namespace {
+
+/// The feature's first third is the whole picture's, the others are two parts.
+class ThirdsModel : public test::TinyModel {
+ public:
+  using TinyModel::TinyModel;
+  int64_t parts() const override { return 3; }
+  nn::ModelOutput encode_image(const torch::Tensor& images, uint32_t want) override {
+    auto output = TinyModel::encode_image(images, want);
+    if ((want & nn::want_parts) != 0) {
+      output.parts = output.embedding.chunk(3, 1);
+      if (output.neck.defined()) output.part_necks = output.neck.chunk(3, 1);
+    }
+    return output;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("parts have classifiers of their own and share half of each loss", "[losses]") {
+  torch::manual_seed(5);
+  ThirdsModel model({.dropout = 0});
+  const auto objective = make(Json{{"name", "classify_and_rank"}, {"classifier_std", 0.5}}, model);
+  const auto batch = batch_of(8);
+  model.train();
+  const auto got = values(objective->compute(model, batch, {}));
+  const auto output = model.encode_image(batch.images, nn::want_neck | nn::want_parts);
+  const auto named = objective->named_parameters();
+  REQUIRE(named.size() == 3);
+  const auto entropy = losses::registry().create(Json{{"name", "cross_entropy"}, {"label_smoothing", 0.1}}, "");
+  const auto triplet = losses::registry().create("triplet", "");
+  std::vector<double> entropies, triplets;
+  const std::vector<std::string> names{"classifier", "classifier_1", "classifier_2"};
+  for (std::size_t part = 0; part < 3; ++part) {
+    REQUIRE(named[names[part]].sizes() == std::vector<int64_t>{4, 2});
+    const auto logits = torch::matmul(output.part_necks[part], named[names[part]].t());
+    entropies.push_back(entropy->forward({{}, logits, batch.identities}).item<double>());
+    triplets.push_back(triplet->forward({output.parts[part], {}, batch.identities}).item<double>());
+  }
+  const auto half = [](const std::vector<double>& v) { return v[0] / 2 + (v[1] + v[2]) / 4; };
+  REQUIRE(got.at("cross_entropy") == Approx(half(entropies)).epsilon(1e-5));
+  REQUIRE(got.at("triplet") == Approx(half(triplets)).epsilon(1e-5));
+  REQUIRE(got.at("total") == Approx(half(entropies) + half(triplets)).epsilon(1e-5));
+}
+
 TEST_CASE("the classifier starts as N(0, 0.001^2)", "[losses]") {
   torch::manual_seed(2);
   test::TinyModel model({.embedding = 64});

@@ -18,7 +18,7 @@ test::Fixture fixture(const std::string& name) {
 }  // namespace
 
 TEST_CASE("Features, neck and gradients equal TransReID's code", "[models][parity][vit]") {
-  for (const auto* file : {"vit_stride16", "vit_stride12"}) {
+  for (const auto* file : {"vit_stride16", "vit_stride12", "vit_jpm", "vit_jpm_odd"}) {
     const auto expected = fixture(file);
     const auto height = expected.settings.at("height").get<int64_t>();
     const auto width = expected.settings.at("width").get<int64_t>();
@@ -27,6 +27,7 @@ TEST_CASE("Features, neck and gradients equal TransReID's code", "[models][parit
               {"drop_path", 0},
               {"preprocess", {{"height", height}, {"width", width}}}};
     merge_json(part, expected.settings.at("options"));
+    const auto cameras = 1 + torch::arange(4) % expected.settings.value("cameras", 1);
     for (const auto type : {torch::kFloat64, torch::kFloat32}) {
       CAPTURE(file, torch::toString(type));
       auto model = nn::make_model(models::registry(), part);
@@ -36,7 +37,7 @@ TEST_CASE("Features, neck and gradients equal TransReID's code", "[models][parit
       const double tolerance = type == torch::kFloat64 ? 1e-10 : 1e-5;
       model->train();
       const auto images = test::formula_images("train", 4, height, width).to(type);
-      const auto output = model->encode_image(images, nn::want_neck);
+      const auto output = model->encode_image_from(images, cameras, nn::want_neck);
       REQUIRE(test::relative_error(output.embedding, expected.tensors.at("train.embedding")) < tolerance);
       // The neck divides by the spread of four pictures.
       REQUIRE(test::relative_error(output.neck, expected.tensors.at("train.neck")) < 3 * tolerance);
@@ -63,10 +64,13 @@ TEST_CASE("Features, neck and gradients equal TransReID's code", "[models][parit
       REQUIRE(compared + 4 == expected.tensors.size());
       model->eval();
       const torch::NoGradGuard no_grad;
-      const auto tested = model->encode_image(test::formula_images("test", 2, height, width).to(type), nn::want_neck);
+      const auto of_two = [&, images = test::formula_images("test", 2, height, width).to(type)](uint32_t want) {
+        return model->encode_image_from(images, cameras.narrow(0, 0, 2), want);
+      };
+      const auto tested = of_two(nn::want_neck);
       REQUIRE(test::relative_error(tested.embedding, expected.tensors.at("eval.embedding")) < tolerance);
       REQUIRE(test::relative_error(tested.neck, expected.tensors.at("eval.neck")) < 3 * tolerance);
-      const auto tokens = model->encode_image(test::formula_images("test", 2, height, width).to(type), nn::want_tokens);
+      const auto tokens = of_two(nn::want_tokens);
       REQUIRE(tokens.tokens.size(1) == expected.settings.at("tokens").get<int64_t>());
       REQUIRE(test::relative_error(tokens.embedding, expected.tensors.at("eval.embedding")) < tolerance);
     }

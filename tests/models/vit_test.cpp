@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <torch/torch.h>
 
+#include "jigsaw.hpp"
 #include "reid/core/error.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/models/vit.hpp"
@@ -232,6 +233,101 @@ TEST_CASE("Weights are read as they are published", "[models][vit][weights]") {
   auto ssl = renamed(bare, [](const std::string& name) { return "module.backbone." + name; });
   ssl["module.head.mlp.0.weight"] = torch::zeros({3, 24});
   check(ssl, "transreid-ssl", no_neck);
+}
+
+TEST_CASE("The jigsaw's order by hand", "[models][vit]") {
+  const auto order = [](int64_t parts, int64_t shift, int64_t groups, bool shuffle, int64_t places) {
+    return models::jigsaw_order({parts, shift, groups, shuffle}, places, "/jpm");
+  };
+  REQUIRE(order(4, 5, 2, false, 9) == std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8});
+  // 3 4 5 6 7 8 1 2, dealt out: 3 7, 4 8, 5 1, 6 2.
+  REQUIRE(order(4, 3, 2, true, 8) == std::vector<int64_t>{3, 7, 4, 8, 5, 1, 6, 2});
+  // 2 3 4 5 1 and the last but one again: 2 3 4 5 1 5 in halves: 2 5, 3 1, 4 5, of which two parts of two are taken.
+  REQUIRE(order(2, 2, 2, true, 5) == std::vector<int64_t>{2, 5, 3, 1});
+  REQUIRE_THROWS_WITH(order(6, 1, 2, true, 5), Catch::Contains("/jpm/parts") && Catch::Contains("got 6"));
+  REQUIRE_THROWS_WITH(order(2, 6, 2, true, 5), Catch::Contains("/jpm/shift") && Catch::Contains("got 6"));
+  REQUIRE_THROWS_WITH(order(2, 2, 4, true, 5), Catch::Contains("/jpm/groups") && Catch::Contains("got 4"));
+}
+
+TEST_CASE("A model with local features joins them, gives them apart and trains a classifier for each", "[models][vit]") {
+  auto model = make(small({{"jpm", {{"parts", 2}, {"shift", 3}}}, {"drop_path", 0}}));
+  test::fill_by_formula(*model);
+  REQUIRE(model->embedding_size() == 72);
+  REQUIRE(model->parts() == 3);
+  model->eval();
+  const auto images = test::formula_images("parts", 3, 64, 32);
+  const auto output = model->encode_image(images, nn::want_neck | nn::want_parts);
+  REQUIRE(output.parts.size() == 3);
+  REQUIRE(torch::equal(output.embedding, torch::cat({output.parts[0], output.parts[1] / 2, output.parts[2] / 2}, 1)));
+  REQUIRE(torch::equal(output.neck, torch::cat({output.part_necks[0], output.part_necks[1] / 2, output.part_necks[2] / 2}, 1)));
+  REQUIRE_FALSE(torch::allclose(output.parts[1], output.parts[2]));
+  // The whole picture's feature is that of the network without parts.
+  auto plain = make(small());
+  nn::LoadOptions rest;
+  rest.skip = {"jigsaw.*"};
+  nn::load_state(*plain, nn::state_of(*model), plain->layouts(), "file", rest);
+  plain->eval();
+  REQUIRE(torch::allclose(plain->embed(images), output.parts[0], 1e-5, 1e-6));
+  REQUIRE_THROWS_WITH(make(small({{"depth", 1}, {"jpm", Json::object()}})), Catch::Contains("/depth") && Catch::Contains("jpm"));
+}
+
+TEST_CASE("Cameras move the feature, and must be known", "[models][vit]") {
+  auto model = make(small({{"sie", {{"cameras", 3}, {"coefficient", 2}}}}));
+  test::fill_by_formula(*model);
+  model->eval();
+  const torch::NoGradGuard no_grad;
+  const auto images = test::formula_images("one", 1, 64, 32).expand({3, 3, 64, 32}).contiguous();
+  const auto features = model->embed(images, torch::tensor({1, 2, 1}, torch::kInt64));
+  REQUIRE(torch::allclose(features[0], features[2], 1e-6, 1e-6));
+  REQUIRE_FALSE(torch::allclose(features[0], features[1], 1e-3, 1e-3));
+  REQUIRE_THROWS_WITH(model->encode_image(images), Catch::Contains("camera") && Catch::Contains("got none"));
+  REQUIRE_THROWS_WITH(model->embed(images, torch::tensor({1, 2, 4}, torch::kInt64)), Catch::Contains("1 to 3") && Catch::Contains("got 4"));
+  REQUIRE_THROWS_WITH(model->embed(images, torch::tensor({0, 2, 3}, torch::kInt64)), Catch::Contains("got 0"));
+  REQUIRE_THROWS_AS(model->embed(images, torch::tensor({1, 2}, torch::kInt64)), ShapeError);
+}
+
+TEST_CASE("TransReID's whole checkpoints and encoders without people load into local features and cameras", "[models][vit][weights]") {
+  const Json part = small({{"jpm", {{"parts", 2}, {"shift", 3}}}, {"sie", {{"cameras", 2}}}});
+  auto source = make(part);
+  test::fill_by_formula(*source);
+  const auto state = nn::state_of(*source);
+  const auto begins = [](const std::string& name, const std::string& with) { return name.rfind(with, 0) == 0; };
+  auto file = renamed(state, [&](const std::string& name) {
+    for (const auto& [ours, theirs] : {std::pair<std::string, std::string>{"blocks.1.", "b1.0."}, {"norm.", "b1.1."},
+                                       {"jigsaw.block.", "b2.0."}, {"jigsaw.norm.", "b2.1."}, {"jigsaw.bottleneck_", "bottleneck_"},
+                                       {"bottleneck.", "bottleneck."}}) {
+      if (begins(name, ours)) return theirs + name.substr(ours.size());
+    }
+    return "base." + name;
+  });
+  for (const auto& [name, tensor] : state) {
+    if (begins(name, "blocks.1.") || begins(name, "norm.")) file["base." + name] = tensor + 1;  // where the copies came from
+  }
+  file["base.fc.weight"] = file["classifier.weight"] = file["classifier_2.weight"] = torch::zeros({5, 24});
+  auto target = make(part);
+  REQUIRE(nn::load_state(*target, file, target->layouts(), "file").layout == "transreid with jpm");
+  for (const auto& [name, tensor] : nn::state_of(*target)) {
+    CAPTURE(name);
+    REQUIRE(torch::equal(tensor, state.at(name)));
+  }
+  // Trained without cameras: refused.
+  auto blind = file;
+  blind.erase("base.sie_embed");
+  REQUIRE_THROWS_WITH(nn::load_state(*target, blind, target->layouts(), "file"), Catch::Contains("sie_embed"));
+
+  // ImageNet's encoder: the jigsaw's block is the last one again, necks and cameras start afresh.
+  auto encoder = nn::state_of(*make(small()));
+  std::erase_if(encoder, [&](const auto& entry) { return begins(entry.first, "bottleneck"); });
+  encoder["head.weight"] = torch::zeros({5, 24});
+  const auto cameras = nn::state_of(*target).at("sie_embed").clone();
+  nn::LoadOptions options;
+  options.allow_missing_neck = true;
+  nn::load_state(*target, encoder, target->layouts(), "file", options);
+  const auto loaded = nn::state_of(*target);
+  REQUIRE(torch::equal(loaded.at("jigsaw.block.mlp.fc1.weight"), encoder.at("blocks.1.mlp.fc1.weight")));
+  REQUIRE(torch::equal(loaded.at("jigsaw.norm.bias"), encoder.at("norm.bias")));
+  REQUIRE(torch::equal(loaded.at("sie_embed"), cameras));
+  REQUIRE_THROWS_AS(nn::load_state(*target, encoder, target->layouts(), "file"), CheckpointError);  // no necks
 }
 
 TEST_CASE("A position table of another grid is resized on loading, or refused with its size", "[models][vit][weights]") {

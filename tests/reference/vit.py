@@ -5,10 +5,12 @@
 
 CLONE is a clone of damo-cv/TransReID. The network is filled by formula (formula.py) and computes in double. Small
 networks (as wide as needed for several heads) give features, the neck's features and gradients of one training step
-without stochastic depth; tables of positions are resized as `resize_pos_embed` does.
+without stochastic depth, also with cameras (SIE) and local features (JPM); tables of positions are resized as
+`resize_pos_embed` does.
 """
 import argparse
 import collections.abc
+import importlib
 import functools
 import importlib.util
 import pathlib
@@ -69,6 +71,66 @@ def network(vit, name, height, width, stride, size):
     formula.write(FIXTURES / (name + ".json"), "damo-cv/TransReID model/backbones/vit_pytorch.py", tensors, settings, 12)
 
 
+def local_network(clone, vit, name, height, width, size, cameras):
+    """build_transformer_local on a small encoder: embedding and neck as it joins them at test time."""
+    sys.path.insert(0, str(clone))
+    make_model = importlib.import_module("model.make_model")
+    settings = {"PRETRAIN_PATH": "", "PRETRAIN_CHOICE": "none", "COS_LAYER": False, "NECK": "bnneck", "JPM": True, "SIE_CAMERA": True,
+                "SIE_VIEW": False, "SIE_COE": 3.0, "STRIDE_SIZE": [16, 16], "DROP_PATH": 0.0, "TRANSFORMER_TYPE": "small",
+                "ID_LOSS_TYPE": "softmax", "SHUFFLE_GROUP": 2, "SHIFT_NUM": 5, "DEVIDE_LENGTH": 4}
+    cfg = types.SimpleNamespace(MODEL=types.SimpleNamespace(**settings), TEST=types.SimpleNamespace(NECK_FEAT="before"),
+                                INPUT=types.SimpleNamespace(SIZE_TRAIN=[height, width]))
+    encoder = functools.partial(vit.TransReID, patch_size=16, qkv_bias=True, num_classes=0,
+                                norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-6), **size)
+    net = make_model.build_transformer_local(2, cameras, 0, cfg, {"small": encoder}, rearrange=True)
+    for suffix in ("", "_1", "_2", "_3", "_4"):
+        setattr(net, "classifier" + suffix, torch.nn.Linear(size["embed_dim"], 2, bias=False))
+        neck = torch.nn.BatchNorm1d(size["embed_dim"])
+        neck.bias.requires_grad_(False)
+        setattr(net, "bottleneck" + suffix, neck)
+    last = f"blocks.{size['depth'] - 1}."
+
+    def own(parameter):
+        for theirs, ours in (("base." + last, ""), ("base.norm.", ""), ("classifier", ""), ("base.", "*"), ("b1.0.", last), ("b1.1.", "norm."),
+                             ("b2.0.", "jigsaw.block."), ("b2.1.", "jigsaw.norm."), ("bottleneck_", "jigsaw.bottleneck_")):
+            if parameter.startswith(theirs):
+                rest = parameter[len(theirs):]
+                return rest if ours == "*" else ours + rest if ours else "unused." + parameter
+        return parameter
+
+    formula.fill(net, own)
+    net.double()
+    formula.momentum_one(net)
+
+    def join(parts):
+        return torch.cat([parts[0]] + [part / 4 for part in parts[1:]], 1)
+
+    necks = {}
+    for suffix in ("", "_1", "_2", "_3", "_4"):
+        getattr(net, "bottleneck" + suffix).register_forward_hook(lambda module, given, result, suffix=suffix: necks.__setitem__(suffix, result))
+    tensors = {}
+    net.train()
+    camera = torch.arange(4) % cameras
+    _, parts = net(formula.images("train", 4, height, width).double(), cam_label=camera)
+    feature, after = join(parts), join([necks[suffix] for suffix in sorted(necks)])
+    weight = 2 * formula.uniform("weight of the sum", feature.shape) - 1
+    ((after * weight).sum() + (feature * weight.flip(1)).sum()).backward()
+    tensors["train.embedding"], tensors["train.neck"] = feature, after
+    for parameter, value in net.named_parameters():
+        if value.grad is None:
+            continue
+        flat = value.grad.flatten()
+        tensors["gradient of " + own(parameter)] = flat[::max(1, flat.numel() // 64)]
+    net.eval()
+    with torch.no_grad():
+        tensors["eval.embedding"] = net(formula.images("test", 2, height, width).double(), cam_label=camera[:2])
+        tensors["eval.neck"] = join([necks[suffix] for suffix in sorted(necks)])
+    settings = {"height": height, "width": width, "stride": 16, "tokens": net.base.pos_embed.shape[1], "cameras": cameras,
+                "options": {"width": size["embed_dim"], "depth": size["depth"], "heads": size["num_heads"], "mlp_ratio": size["mlp_ratio"],
+                            "jpm": {"parts": 4, "shift": 5, "groups": 2}, "sie": {"cameras": cameras, "coefficient": 3}}}
+    formula.write(FIXTURES / (name + ".json"), "damo-cv/TransReID model/make_model.py build_transformer_local", tensors, settings, 12)
+
+
 def positions(vit):
     tensors = {}
     table = (2 * formula.uniform("pos_embed", (1, 1 + 14 * 14, 4)) - 1)
@@ -83,10 +145,13 @@ def positions(vit):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transreid", type=pathlib.Path, required=True)
-    vit = load(parser.parse_args().transreid)
+    clone = parser.parse_args().transreid
+    vit = load(clone)
     small = {"embed_dim": 32, "depth": 3, "num_heads": 4, "mlp_ratio": 4.0}
     network(vit, "vit_stride16", 256, 128, 16, small)
     network(vit, "vit_stride12", 256, 128, 12, small)
+    local_network(clone, vit, "vit_jpm", 256, 128, small, 3)
+    local_network(clone, vit, "vit_jpm_odd", 240, 112, small, 2)  # 105 places
     positions(vit)
 
 

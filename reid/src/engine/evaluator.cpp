@@ -30,16 +30,21 @@ class PictureIndex {
     auto* row = rows.data_ptr<int64_t>();
     for (const auto& sample : samples) {
       const auto [it, is_new] = row_of_.emplace(sample.path, static_cast<int64_t>(paths_.size()));
-      if (is_new) paths_.push_back(sample.path);
+      if (is_new) {
+        paths_.push_back(sample.path);
+        cameras_.push_back(sample.camera);
+      }
       *row++ = it->second;
     }
     return rows;
   }
   const std::vector<std::string>& paths() const { return paths_; }
+  const std::vector<int64_t>& cameras() const { return cameras_; }
 
  private:
   std::unordered_map<std::string, int64_t> row_of_;
   std::vector<std::string> paths_;
+  std::vector<int64_t> cameras_;
 };
 
 /// Sentences of all splits, one row each.
@@ -175,7 +180,7 @@ metrics::Result evaluate_enriched(nn::Model& model, const data::DataSet& dataset
   }
 
   auto clock = Clock::now();
-  const auto features = extract_features(model, index.paths(), decoder, options, runtime, progress);
+  const auto features = extract_features(model, index.paths(), decoder, options, runtime, progress, index.cameras());
   const bool with_text = protocol.query_text || protocol.gallery_text;
   const auto sentences =
       with_text ? extract_sentence_features(model, sentence_index.sentences(), options, runtime, progress) : torch::Tensor();

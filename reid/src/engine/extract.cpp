@@ -63,20 +63,22 @@ class Encoder {
                   (options.feature == FeatureChoice::deployed && model.feature() == nn::Feature::after_neck);
   }
 
-  /// [n, D] float32 on the CPU.
-  torch::Tensor operator()(torch::Tensor images) const {
+  /// @param cameras  [n] int64
+  /// @return         [n, D] float32 on the CPU
+  torch::Tensor operator()(torch::Tensor images, torch::Tensor cameras) const {
     images = images.to(runtime_.device, /*non_blocking=*/images.is_pinned());
-    auto features = encode(images);
-    if (options_.flip) features = (features + encode(images.flip({3}))) / 2;
+    cameras = cameras.to(runtime_.device);
+    auto features = encode(images, cameras);
+    if (options_.flip) features = (features + encode(images.flip({3}), cameras)) / 2;
     return features.cpu();
   }
 
  private:
-  torch::Tensor encode(torch::Tensor images) const {
+  torch::Tensor encode(torch::Tensor images, const torch::Tensor& cameras) const {
     if (options_.channels_last) images = images.contiguous(torch::MemoryFormat::ChannelsLast);
     const Autocast autocast(runtime_.device, options_.precision);
     const uint32_t want = nn::want_embedding | (after_neck_ ? nn::want_neck : 0u);
-    return choose(model_.encode_image(images, want), after_neck_).to(torch::kFloat32);
+    return choose(model_.encode_image_from(images, cameras, want), after_neck_).to(torch::kFloat32);
   }
 
   nn::Model& model_;
@@ -135,26 +137,27 @@ void encode_by_batches(const std::function<torch::Tensor(int64_t begin, int64_t 
   if (progress) progress({"features", count, count, ""});
 }
 
-void extract_on_cpu(const Encoder& encode, const std::vector<std::string>& paths, const data::Decoder& decoder,
+void extract_on_cpu(const Encoder& encode, const std::vector<Sample>& samples, const data::Decoder& decoder,
                     const data::Transform& transform, const PreprocessOptions& size, int64_t batch, int64_t threads,
                     torch::Tensor& features, const ProgressSink& progress) {
   const auto encode_range = [&](int64_t begin, int64_t end) {
     auto images = torch::empty({end - begin, 3, size.height, size.width});
+    auto cameras = torch::empty({end - begin}, torch::kInt64);
     const int64_t stride = 3 * size.height * size.width;
     for (int64_t i = begin; i < end; ++i) {
       Random unused{static_cast<uint64_t>(i)};
-      transform(decoder(paths[static_cast<std::size_t>(i)]), unused, images.data_ptr<float>() + (i - begin) * stride);
+      const auto& sample = samples[static_cast<std::size_t>(i)];
+      transform(decoder(sample.path), unused, images.data_ptr<float>() + (i - begin) * stride);
+      cameras.data_ptr<int64_t>()[i - begin] = sample.camera;
     }
-    return encode(images);
+    return encode(images, cameras);
   };
   encode_by_batches(encode_range, batch, threads, features, progress);
 }
 
-void extract_on_device(const Encoder& encode, const std::vector<std::string>& paths, const data::Decoder& decoder,
+void extract_on_device(const Encoder& encode, const std::vector<Sample>& samples, const data::Decoder& decoder,
                        const data::Transform& transform, const PreprocessOptions& size, int64_t batch,
                        int64_t threads, torch::Tensor& features, const ProgressSink& progress) {
-  std::vector<Sample> samples;
-  for (const auto& path : paths) samples.push_back(Sample{.path = path});
   const auto count = static_cast<int64_t>(samples.size());
   data::LoaderOptions loading;
   loading.threads = threads;
@@ -171,7 +174,7 @@ void extract_on_device(const Encoder& encode, const std::vector<std::string>& pa
   int64_t begin = 0;
   while (const auto loaded = loader.next()) {
     const int64_t n = loaded->images.size(0);
-    features.slice(0, begin, begin + n).copy_(encode(loaded->images));
+    features.slice(0, begin, begin + n).copy_(encode(loaded->images, loaded->cameras));
     begin += n;
     if (progress) progress({"features", begin, count, ""});
   }
@@ -192,8 +195,18 @@ void prepare_for_inference(nn::Model& model, const ExtractOptions& options, cons
 }
 
 torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>& paths, const data::Decoder& decoder,
-                               const ExtractOptions& options, const Runtime& runtime, const ProgressSink& progress) {
-  REID_ASSERT(!model.is_training());
+                               const ExtractOptions& options, const Runtime& runtime, const ProgressSink& progress,
+                               const std::vector<int64_t>& cameras) {
+  REID_ASSERT(!model.is_training() && (cameras.empty() || cameras.size() == paths.size()));
+  std::vector<Sample> samples;
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    samples.push_back(Sample{.path = paths[i]});
+    if (!cameras.empty()) samples.back().camera = cameras[i];
+    const auto camera = samples.back().camera;
+    REID_CHECK(model.cameras() == 0 || (camera >= 1 && camera <= model.cameras()), ConfigError,
+               fmt::format("{}: camera must be 1 to {} for a model with side information, got {}", paths[i], model.cameras(),
+                           camera < 0 ? "none" : std::to_string(camera)));
+  }
   auto features = feature_matrix(static_cast<int64_t>(paths.size()), model.embedding_size());
   if (paths.empty()) return features;
   const auto& size = model.preprocess();
@@ -201,7 +214,7 @@ torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>&
   const Encoder encode(model, options, runtime);
   const bool cpu = runtime.device.is_cpu();
   const int64_t batch = options.batch > 0 ? options.batch : cpu ? kBatchCpu : kBatchCuda;
-  (cpu ? extract_on_cpu : extract_on_device)(encode, paths, decoder, transform, size, batch, runtime.threads,
+  (cpu ? extract_on_cpu : extract_on_device)(encode, samples, decoder, transform, size, batch, runtime.threads,
                                              features, progress);
   return features;
 }

@@ -164,7 +164,6 @@ void Run::load_data() {
   }
 }
 
-/// @param own_start  leaves the experiment's weights out: others come from a checkpoint or an earlier stage.
 /// What was stored by an earlier version lacks the options that came since: they take their defaults.
 void Run::check_same(const Json& stored, const fs::path& where, const char* expected) const {
   const auto difference = first_difference(resolve_experiment(read_experiment(stored, catalogue_), catalogue_), resolved_);
@@ -172,6 +171,7 @@ void Run::check_same(const Json& stored, const fs::path& where, const char* expe
              fmt::format("{}: experiment must be {}, got another {}", where.string(), expected, difference));
 }
 
+/// @param own_start  leaves the experiment's weights out: others come from a checkpoint or an earlier stage.
 void Run::make_model(bool own_start) {
   torch::manual_seed(static_cast<uint64_t>(experiment_.seed));
   model_ = nn::make_model(catalogue_.models, experiment_.model, "/model");

@@ -7,6 +7,10 @@
 
 namespace reid::nn {
 
+ModelOutput Model::encode_image_from(const torch::Tensor& images, const torch::Tensor&, uint32_t want) {
+  return encode_image(images, want);
+}
+
 ModelOutput Model::encode_text(const torch::Tensor&, const torch::Tensor&, uint32_t) {
   const auto it = spec_.find("name");
   throw ConfigError("encode_text: model must have a text encoder, got " +
@@ -19,9 +23,9 @@ WeightPart Model::weight_part(const std::string& name) {
   return {this, layouts()};
 }
 
-torch::Tensor Model::embed(const torch::Tensor& images) {
-  if (feature() == Feature::before_neck) return encode_image(images, want_embedding).embedding;
-  auto output = encode_image(images, want_embedding | want_neck);
+torch::Tensor Model::embed(const torch::Tensor& images, const torch::Tensor& cameras) {
+  if (feature() == Feature::before_neck) return encode_image_from(images, cameras, want_embedding).embedding;
+  auto output = encode_image_from(images, cameras, want_embedding | want_neck);
   REID_CHECK(output.neck.defined(), ConfigError,
              "embed: feature must be 'before_neck' for a model without a neck, got 'after_neck'");
   return output.neck;
@@ -29,13 +33,7 @@ torch::Tensor Model::embed(const torch::Tensor& images) {
 
 std::shared_ptr<Model> make_model(const ModelRegistry& registry, const Json& part, const std::string& pointer) {
   auto model = registry.create(part, pointer);
-  if (model->spec().is_null()) {
-    const auto [name, options] = detail::split_part(part, pointer, registry.kind());
-    Json spec{{"name", name}};
-    merge_json(spec, registry.at(name, pointer).defaults);
-    merge_json(spec, options);
-    model->set_spec(std::move(spec));
-  }
+  if (model->spec().is_null()) model->set_spec(registry.expand(part, pointer));
   return model;
 }
 

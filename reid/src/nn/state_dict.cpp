@@ -23,7 +23,8 @@ bool is_counter(std::string_view name) { return name == "num_batches_tracked" ||
 
 bool is_neck(std::string_view name) {
   constexpr std::array<std::string_view, 5> kNecks = {"neck", "bnneck", "bn_neck", "bottleneck", "feat_bn"};
-  return std::find(kNecks.begin(), kNecks.end(), name.substr(0, name.find('.'))) != kNecks.end();
+  const auto first = name.substr(0, name.find('.'));
+  return std::find(kNecks.begin(), kNecks.end(), first) != kNecks.end() || name.find(".bottleneck_") != std::string_view::npos;
 }
 
 bool matches_any(const std::vector<std::string>& patterns, const std::string& name) {

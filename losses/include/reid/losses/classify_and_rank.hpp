@@ -28,9 +28,11 @@ enum class LossTarget {
 ///   al., "Relation-Aware Global Attention", CVPR 2020, arXiv:1904.02998, uses the same.
 /// Reference: microsoft/Relation-Aware-Global-Attention-Networks@cdc9965, scripts/main_imgreid.py.
 /// Differs from it: nothing known. A model without neck has its classifier on the embedding.
+/// Of a model with P parts beside the whole picture's feature (`jpm`), each has a classifier of its own, and every loss is
+///   L_i = (L_i(whole) + mean_k L_i(part k)) / 2        (damo-cv/TransReID loss/make_loss.py)
 /// Classifier: no bias, N(0, 0.001^2) from LibTorch's generator.
 /// Parts of the result: each loss by its name (a second of the same name gets "_2"), unweighted, and "accuracy",
-/// the share of the batch whose largest logit is its identity (no gradient).
+/// the share of the batch whose largest logit is its identity, by the whole picture's feature (no gradient).
 /// @throws ConfigError for a loss that asks for a target it can't use.
 class ClassifyAndRank : public nn::Objective {
  public:
@@ -58,7 +60,7 @@ class ClassifyAndRank : public nn::Objective {
     int64_t ramp_epochs = 0;
   };
   std::vector<Term> terms_;
-  torch::Tensor classifier_;  // [K, D]
+  std::vector<torch::Tensor> classifiers_;  // [K, D] for the whole and each part; empty if no loss needs logits
 };
 
 }  // namespace reid::losses

@@ -141,7 +141,7 @@ class XReid : public nn::Objective {
   struct Anchors;
   struct Base;
   Anchors anchors_of(const torch::Tensor& labels, const Progress& progress);
-  torch::Tensor teacher_tokens(nn::Model& model, const torch::Tensor& images);
+  torch::Tensor teacher_tokens(nn::Model& model, const Batch& batch);
   torch::Tensor cross_logits(const torch::Tensor& feature);
   torch::Tensor intra(const Base& base, const Anchors& anchors, const std::vector<nn::KeysValues>& source,
                       nn::ObjectiveResult& result);

@@ -17,6 +17,32 @@
 
 namespace reid::models {
 
+/// TransReID's jigsaw patch module (JPM): local features beside the whole picture's.
+struct JigsawOptions {
+  int64_t parts = 4;
+  int64_t shift = 5;
+  int64_t groups = 2;
+  bool shuffle = true;
+  template <class V>
+  void fields(V&& v) {
+    v("parts", parts, "local features, each of as many places", Range{1, 64});
+    v("shift", shift, "the token that the shifted order begins with (the class token is 0)", Range{1, 65536});
+    v("groups", groups, "shares of the shifted order that are dealt out in turn", Range{1, 1024});
+    v("shuffle", shuffle, "shift and deal out; false: parts are the picture's places in their order");
+  }
+};
+
+/// TransReID's side information embedding (SIE), for cameras.
+struct SideInformationOptions {
+  int64_t cameras = 1;
+  double coefficient = 3;
+  template <class V>
+  void fields(V&& v) {
+    v("cameras", cameras, "cameras, numbered from 1, that have an embedding", Range{1, 65536});
+    v("coefficient", coefficient, "factor of the embedding", Range{0, 1e3});
+  }
+};
+
 /// What every vision transformer here has behind its tokens' making.
 struct EncoderOptions {
   int64_t width = 768;
@@ -29,6 +55,8 @@ struct EncoderOptions {
   double norm_eps = 1e-6;
   bool neck = true;
   nn::Feature feature = nn::Feature::before_neck;
+  std::optional<JigsawOptions> jpm;
+  std::optional<SideInformationOptions> sie;
   template <class V>
   void fields(V&& v) {
     v("width", width, "width D of the tokens, a multiple of heads", Range{1, 8192});
@@ -41,8 +69,11 @@ struct EncoderOptions {
     v("norm_eps", norm_eps, "epsilon of the layer norms", Range{0, 1});
     v("neck", neck, "BN neck: a batch norm with beta 0 on the feature");
     v("feature", feature, "which feature is embedded, searched and scored");
+    v("jpm", jpm, "jigsaw patch module: local features beside the whole picture's; null: none");
+    v("sie", sie, "side information: an embedding of the camera is added to all tokens; null: none");
   }
-  /// @throws ConfigError for a width that heads don't divide, or the feature of a neck that isn't there.
+  /// @throws ConfigError for a width that heads don't divide, the feature of a neck that isn't there, or local features of a
+  ///         single block.
   void validate(const std::string& where) const;
   nn::TransformerOptions block() const;
 };
@@ -89,32 +120,47 @@ class PatchEmbedding : public torch::nn::Module {
   virtual std::vector<nn::StateLayout> layouts() const { return {}; }
 };
 
-/// The vision transformer as TransReID's baseline uses it, and the hybrid of the ViT paper.
-///   Z0 = [cls; E(image)] + P;   Z = blocks(Z0);   embedding f = LN(Z)[cls];   neck = BN(f), beta 0
+class Jigsaw;
+
+/// The vision transformer as TransReID uses it, and the hybrid of the ViT paper.
+///   Z0 = [cls; E(image)] + P + c S[camera];   Z = blocks(Z0);   f = LN(Z)[cls];   neck = BN(f), beta 0
 /// with E a convolution of kernel `patch` and step `stride` (n = floor((L - patch) / stride) + 1 places along a side of
 /// length L: 128 at 256x128 and stride 16, 210 at stride 12), or, in the hybrid, a convolutional body whose last map's
-/// positions are projected to D.
+/// positions are projected to D; S and c are there with `sie` only. Without `jpm` the embedding is f. With it, Y being the tokens
+/// before the last block and pi the order of `JigsawOptions`,
+///   l_k = LN'(block'([Y_cls; Y_pi(places of part k)]))[cls],  k = 1 .. P;    embedding [f, l_1 / P, ..., l_P / P]
+/// and after the necks, one for each, likewise. block' and LN' begin as copies of the last block and norm.
 /// Paper: Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, Sec. 3.1 (and "Hybrid Architecture"); He et al., "TransReID",
-/// ICCV 2021, arXiv:2102.04378, Sec. 3.1.
-/// Reference: damo-cv/TransReID model/backbones/vit_pytorch.py and model/make_model.py (build_transformer).
-/// Differs from it: no classifier; no side information embedding (SIE) and no jigsaw branch (JPM); the last block
-/// computes the class token alone unless its tokens are wanted.
-/// Parity: tests/models/vit_parity_test.cpp: features before and after the neck, gradients, position tables.
+/// ICCV 2021, arXiv:2102.04378, Sec. 3.1 to 3.3.
+/// Reference: damo-cv/TransReID model/backbones/vit_pytorch.py and model/make_model.py (build_transformer and
+/// build_transformer_local).
+/// Differs from it: no classifiers; cameras alone are side information, not viewpoints; the last blocks compute the class token
+/// alone unless their tokens are wanted; where the places can't be dealt out in equal shares, one more, the last but one, is
+/// taken twice, as there, but sizes for which that doesn't help are an error.
+/// Parity: tests/models/vit_parity_test.cpp: features before and after the necks, gradients, position tables, with SIE and JPM.
 /// Names: cls_token, pos_embed [1, 1 + h w, D], patch_embed.proj (hybrid: also patch_embed.backbone), blocks.N, norm,
-/// bottleneck. Normal(0, 0.02) for tokens, positions and linear layers, biases 0.
+/// bottleneck; sie_embed [cameras, 1, D]; jigsaw.block, jigsaw.norm, jigsaw.bottleneck_K. Normal(0, 0.02) for tokens, positions and linear layers, biases 0.
 /// Tokens: all 1 + h w, class token first, after the last block and before the final norm.
 /// Maps: one, [N, 1, h, w]: attention roll-out (Abnar and Zuidema, ACL 2020, arXiv:2005.00928) from the class token,
 ///   R = A_depth ... A_1,  A = (mean over heads of attention + I) / 2,  divided by its largest place.
-/// Weights whose position table has another grid are resized by `resize_positions`.
+/// Weights whose position table has another grid are resized by `resize_positions`. Weights without the jigsaw's block give it
+/// those of the last block, and without `sie_embed` it keeps its start.
 /// Cost at 256x128, stride 16: 11.0 GMAC (vit_b16), 2.8 (vit_s16), 0.72 (vit_tiny).
 class VisionTransformer : public nn::Model, public nn::TransformerEncoder, public nn::WeightAdapter {
  public:
+  /// @param pointer  of the options, for messages.
   VisionTransformer(std::shared_ptr<PatchEmbedding> patches, const EncoderOptions& options,
-                    const PreprocessOptions& preprocess);
+                    const PreprocessOptions& preprocess, const std::string& pointer = "");
+
+  ~VisionTransformer() override;
 
   nn::ModelOutput encode_image(const torch::Tensor& images, uint32_t want = nn::want_embedding) override;
+  nn::ModelOutput encode_image_from(const torch::Tensor& images, const torch::Tensor& cameras,
+                                    uint32_t want = nn::want_embedding) override;
+  int64_t cameras() const override { return options_.sie ? options_.sie->cameras : 0; }
+  int64_t parts() const override { return options_.jpm ? 1 + options_.jpm->parts : 1; }
   const PreprocessOptions& preprocess() const override { return preprocess_; }
-  int64_t embedding_size() const override { return options_.width; }
+  int64_t embedding_size() const override { return parts() * options_.width; }
   nn::Feature feature() const override { return options_.feature; }
   void fold_batch_norms() override;
   std::vector<nn::StateLayout> layouts() const override;
@@ -126,10 +172,14 @@ class VisionTransformer : public nn::Model, public nn::TransformerEncoder, publi
   MapSize grid() const { return patches_->grid(); }
 
  private:
+  /// @param side  what is added to all tokens, [N, 1, D]; undefined: nothing
+  nn::ModelOutput encode(const torch::Tensor& images, const torch::Tensor& side, uint32_t want);
+
   EncoderOptions options_;
   PreprocessOptions preprocess_;
   std::shared_ptr<PatchEmbedding> patches_;
-  torch::Tensor cls_token_, pos_embed_;
+  std::shared_ptr<Jigsaw> jigsaw_;
+  torch::Tensor cls_token_, pos_embed_, sie_embed_;
   std::vector<std::shared_ptr<nn::TransformerBlock>> blocks_;
   torch::nn::LayerNorm norm_{nullptr};
   torch::nn::BatchNorm1d neck_{nullptr};

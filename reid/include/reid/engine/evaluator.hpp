@@ -67,11 +67,12 @@ void prepare_for_inference(nn::Model& model, const ExtractOptions& options, cons
 /// decode ahead of the device. The matrix is allocated once; above 1 GiB it lies in a temporary file that is mapped
 /// into memory, so that the system may write it out.
 /// The model must have been prepared for inference.
+/// @param cameras  the camera of each picture, for models that look at it (`Model::cameras`); others leave it out.
 /// @throws DatasetError naming the picture that can't be read; ConfigError if `after_neck` is asked of a model
-///         without neck.
+///         without neck, or naming the picture whose camera the model must know and doesn't.
 torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>& paths, const data::Decoder& decoder,
                                const ExtractOptions& options, const Runtime& runtime,
-                               const ProgressSink& progress = {});
+                               const ProgressSink& progress = {}, const std::vector<int64_t>& cameras = {});
 
 /// Features of sentences, a row each, in the order given: [N, D] float32 on the CPU, not normalised. As
 /// `extract_features`, by the model's text encoder; a row doesn't depend on how many threads there are.

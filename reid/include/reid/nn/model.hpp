@@ -26,6 +26,7 @@ enum Want : uint32_t {
   want_neck = 2,
   want_tokens = 4,
   want_maps = 8,
+  want_parts = 16,
 };
 
 /// What a model says of N pictures (or N sentences).
@@ -34,6 +35,9 @@ struct ModelOutput {
   torch::Tensor neck;               ///< [N, D] after the BN neck; undefined unless wanted or if there is no neck
   torch::Tensor tokens;             ///< [N, L, D] if wanted
   std::vector<torch::Tensor> maps;  ///< attention maps, [N, 1, h, w] each, if wanted
+  /// If wanted, of a model with several parts: each part's own feature before and after its neck, [N, D / parts] each, the
+  /// whole picture's first. The embedding is made of them.
+  std::vector<torch::Tensor> parts, part_necks;
 };
 
 /// Which of the two features is deployed: embedded, searched and scored.
@@ -55,6 +59,17 @@ class Model : public torch::nn::Module {
   /// @throws ShapeError if rank, channels or size differ from what the model was built for.
   virtual ModelOutput encode_image(const torch::Tensor& images, uint32_t want = want_embedding) = 0;
 
+  /// As `encode_image`, with the camera that took each picture: [N] int64, 1 to `cameras()`. A model that looks at pictures
+  /// alone leaves the cameras out; one that doesn't throws ConfigError from `encode_image`, and here for other numbers.
+  virtual ModelOutput encode_image_from(const torch::Tensor& images, const torch::Tensor& cameras,
+                                        uint32_t want = want_embedding);
+
+  /// The number of cameras that the model knows and looks at beside the pictures; 0: pictures alone.
+  virtual int64_t cameras() const { return 0; }
+
+  /// Features of one size that are taught apart and make up the embedding together; 1: the embedding is one feature.
+  virtual int64_t parts() const { return 1; }
+
   /// Token ids [N, L] int64 and mask [N, L] bool to features. Models without a text encoder throw ConfigError.
   virtual ModelOutput encode_text(const torch::Tensor& tokens, const torch::Tensor& mask,
                                   uint32_t want = want_embedding);
@@ -68,8 +83,9 @@ class Model : public torch::nn::Module {
   virtual int64_t embedding_size() const = 0;
   virtual Feature feature() const = 0;
 
-  /// Pictures to the deployed feature [N, D]. @throws ConfigError if `feature()` names a neck that isn't there.
-  torch::Tensor embed(const torch::Tensor& images);
+  /// Pictures, and for a model that looks at them their cameras, to the deployed feature [N, D].
+  /// @throws ConfigError if `feature()` names a neck that isn't there.
+  torch::Tensor embed(const torch::Tensor& images, const torch::Tensor& cameras = {});
 
   /// Folds batch norms into the convolutions before them and sets evaluation mode; the model can't be trained
   /// afterwards. Features agree with the unfolded model's to 1e-4. Models without such pairs do nothing.
