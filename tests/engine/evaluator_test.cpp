@@ -11,6 +11,7 @@
 using namespace reid;
 using Catch::Matchers::Contains;
 using test::draw;
+using test::CameraModel;
 using test::TinyModel;
 
 namespace {
@@ -49,26 +50,9 @@ TEST_CASE("features are the model's, one row a picture, in the order given", "[e
   }
 }
 
-namespace {
-
-/// Adds each picture's camera to its feature.
-class CameraModel : public TinyModel {
- public:
-  using TinyModel::TinyModel;
-  int64_t cameras() const override { return 3; }
-  nn::ModelOutput encode_image_from(const torch::Tensor& images, const torch::Tensor& cameras, uint32_t want) override {
-    auto output = encode_image(images, want);
-    output.embedding = output.embedding + cameras.to(output.embedding.scalar_type()).unsqueeze(1);
-    if (output.neck.defined()) output.neck = output.embedding;
-    return output;
-  }
-};
-
-}  // namespace
-
 TEST_CASE("a model that looks at cameras is told each picture's", "[engine]") {
   torch::manual_seed(1);
-  CameraModel model({.neck = false});
+  CameraModel<3> model({.neck = false});
   const auto runtime = engine::make_runtime("cpu", 2);
   engine::ExtractOptions options;
   options.fold = false;

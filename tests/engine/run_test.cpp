@@ -214,6 +214,16 @@ TEST_CASE("a run goes on where an option came since it was begun, and not with a
   REQUIRE(test::train(world, experiment, run_options(dir / "run", true)).finished);
 }
 
+TEST_CASE("a camera that the model doesn't know is found before the folder is touched", "[engine]") {
+  const World world;
+  const TempDir dir;
+  auto experiment = small_experiment(1);
+  experiment["model"] = "two_cameras";
+  REQUIRE_THROWS_WITH(test::train(world, experiment, run_options(dir / "run")),
+                      Catch::Matchers::Contains("camera must be 1 to 2") && Catch::Matchers::Contains("got 3"));
+  REQUIRE_FALSE(std::filesystem::exists(dir / "run"));
+}
+
 TEST_CASE("two stops in a row, and a stop after each step, change nothing", "[engine]") {
   const World world;
   const TempDir dir;

@@ -81,10 +81,25 @@ inline torch::Tensor draw(const std::string& path) {
   return pixels;
 }
 
+/// Knows so many cameras and adds each picture's to its feature.
+template <int64_t known>
+class CameraModel : public TinyModel {
+ public:
+  using TinyModel::TinyModel;
+  int64_t cameras() const override { return known; }
+  nn::ModelOutput encode_image_from(const torch::Tensor& images, const torch::Tensor& cameras, uint32_t want) override {
+    auto output = encode_image(images, want);
+    output.embedding = output.embedding + cameras.to(output.embedding.scalar_type()).unsqueeze(1);
+    if (output.neck.defined()) output.neck = output.embedding;
+    return output;
+  }
+};
+
 /// The registries of these tests; two of them don't share anything but the built-in losses.
 struct World {
   World() : models("model"), datasets("data set") {
     models.add<TinyModel>("tiny");
+    models.add<CameraModel<2>>("two_cameras");
     datasets.add<DrawnSet>("drawn");
   }
   engine::Catalogue catalogue() const { return {models, losses::objectives(), datasets, draw}; }

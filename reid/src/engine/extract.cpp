@@ -17,6 +17,7 @@
 #include <numeric>
 #include <thread>
 
+#include "camera_check.hpp"
 #include "reid/core/error.hpp"
 #include "reid/engine/evaluator.hpp"
 #include "reid/text/tokenizer.hpp"
@@ -202,10 +203,7 @@ torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>&
   for (std::size_t i = 0; i < paths.size(); ++i) {
     samples.push_back(Sample{.path = paths[i]});
     if (!cameras.empty()) samples.back().camera = cameras[i];
-    const auto camera = samples.back().camera;
-    REID_CHECK(model.cameras() == 0 || (camera >= 1 && camera <= model.cameras()), ConfigError,
-               fmt::format("{}: camera must be 1 to {} for a model with side information, got {}", paths[i], model.cameras(),
-                           camera < 0 ? "none" : std::to_string(camera)));
+    check_camera(model, samples.back());
   }
   auto features = feature_matrix(static_cast<int64_t>(paths.size()), model.embedding_size());
   if (paths.empty()) return features;

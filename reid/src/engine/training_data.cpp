@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "camera_check.hpp"
 #include "reid/core/error.hpp"
 #include "reid/core/log.hpp"
 #include "reid/text/tokenizer.hpp"
@@ -38,6 +39,7 @@ TrainingData prepare_training(std::vector<Sample> pictures, const nn::Model& mod
   std::map<int64_t, int64_t> label_of;
   std::set<int64_t> cameras;
   for (const auto& sample : pictures) {
+    check_camera(model, sample);
     label_of.emplace(sample.identity, 0);
     if (sample.camera >= 0) cameras.insert(sample.camera);
   }
