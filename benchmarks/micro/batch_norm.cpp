@@ -16,6 +16,7 @@
 #include <iostream>
 
 #include "jobs.hpp"
+#include "reid/core/memory.hpp"
 #include "reid/ops/batch_norm.hpp"
 
 namespace {
@@ -34,6 +35,7 @@ double milliseconds(const std::function<void()>& run) {
 int main(int argc, char** argv) {
   const int64_t batch = reid::bench::argument(argc, argv, 1, 64), repeats = reid::bench::argument(argc, argv, 3, 7);
   if (const int64_t threads = reid::bench::argument(argc, argv, 2, 0); threads > 0) at::set_num_threads(static_cast<int>(threads));
+  reid::keep_freed_memory();  // as the programs do: maps of 50 MB would be asked of the system at every step
   struct Shape {
     int64_t channels, height, width;
     Activation act;
