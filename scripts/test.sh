@@ -4,8 +4,8 @@
 #
 # Sets up what is missing, builds everything with warnings as errors and runs all tests through CTest.
 #   --nightly  afterwards also all tests on shared libraries and under the address and undefined-behaviour sanitizers,
-#              tokenizers and the sentence encoder with published vocabularies and weights (fetched), and every network
-#              in double against its authors' code
+#              tokenizers and the sentence encoder with published vocabularies and weights (fetched), every network
+#              in double against its authors' code, and scoring of more than 2^31 pairs
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 presets=(ci)
@@ -23,10 +23,10 @@ for preset in "${presets[@]}"; do
   (cd "$root" && ctest --preset "$preset")
 done
 if [ "${#presets[@]}" -gt 1 ]; then
-  say "tokenizers and the sentence encoder with what is published"
   "$root/scripts/get_weights.sh" minilm_l6
   "$root/scripts/get_weights.sh" clip_bpe
-  "$root/build/ci/tests/text/test_text" "[.nightly]"
-  say "networks in double against their authors' code"
-  "$root/build/ci/tests/models/test_models" "[.nightly]"
+  for room in text models metrics; do
+    say "nightly cases ($room)"
+    "$root/build/ci/tests/$room/test_$room" "[.nightly]"
+  done
 fi
