@@ -113,7 +113,7 @@ REID_INLINE float through(const float* x, const float* y, const float* gradient,
   const float g = gradient[c];  // read in any case: a load under a condition keeps the loop from becoming vectors
   if constexpr (gate == Gate::open) return g;
   const float z = gate == Gate::output ? y[c] : (x[c] - to.mean[c]) * to.scale[c] + to.bias[c];
-  return (z <= to.low) | (z >= to.high) ? 0.0F : g;
+  return ((z <= to.low) | (z >= to.high)) ? 0.0F : g;
 }
 
 /// sums[c] = sum of g and products[c] = sum of g (x - mean) over a block, g the gradient that came through.
