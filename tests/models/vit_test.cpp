@@ -249,7 +249,7 @@ TEST_CASE("The jigsaw's order by hand", "[models][vit]") {
   REQUIRE_THROWS_WITH(order(2, 2, 4, true, 5), Catch::Contains("/jpm/groups") && Catch::Contains("got 4"));
 }
 
-TEST_CASE("A model with local features joins them, gives them apart and trains a classifier for each", "[models][vit]") {
+TEST_CASE("A model with local features joins them and gives them apart", "[models][vit]") {
   auto model = make(small({{"jpm", {{"parts", 2}, {"shift", 3}}}, {"drop_path", 0}}));
   test::fill_by_formula(*model);
   REQUIRE(model->embedding_size() == 72);

@@ -143,8 +143,8 @@ class Jigsaw;
 /// Tokens: all 1 + h w, class token first, after the last block and before the final norm.
 /// Maps: one, [N, 1, h, w]: attention roll-out (Abnar and Zuidema, ACL 2020, arXiv:2005.00928) from the class token,
 ///   R = A_depth ... A_1,  A = (mean over heads of attention + I) / 2,  divided by its largest place.
-/// Weights whose position table has another grid are resized by `resize_positions`. Weights without the jigsaw's block give it
-/// those of the last block, and without `sie_embed` it keeps its start.
+/// Weights whose position table has another grid are resized by `resize_positions`. Those of an encoder without a neck (ImageNet)
+/// give the jigsaw's block and norm the last ones', and `sie_embed` keeps its start; of weights with a neck nothing may be missing.
 /// Cost at 256x128, stride 16: 11.0 GMAC (vit_b16), 2.8 (vit_s16), 0.72 (vit_tiny).
 class VisionTransformer : public nn::Model, public nn::TransformerEncoder, public nn::WeightAdapter {
  public:
