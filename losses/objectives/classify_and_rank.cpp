@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "objective_entry.hpp"
+#include "reid/losses/cross_entropy.hpp"
 #include "reid/losses/losses.hpp"
 #include "reid/ops/matmul.hpp"
 
@@ -123,8 +124,7 @@ nn::ObjectiveResult ClassifyAndRank::compute(nn::Model& model, const Batch& batc
     result.parts.emplace_back(term.label, value.detach());
   }
   if (!classifiers_.empty()) {
-    const torch::NoGradGuard no_grad;
-    result.parts.emplace_back("accuracy", (inputs.front().logits.argmax(1) == batch.identities).to(torch::kFloat32).mean());
+    result.parts.emplace_back("accuracy", top1_accuracy(inputs.front().logits, batch.identities));
   }
   return result;
 }

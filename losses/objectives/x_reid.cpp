@@ -75,11 +75,6 @@ void append(nn::ObjectiveResult& result, const char* name, const Tensor& value) 
   result.parts.emplace_back(name, value.detach());
 }
 
-Tensor accuracy(const Tensor& logits, const Tensor& labels) {
-  const torch::NoGradGuard no_grad;
-  return (logits.argmax(1) == labels).to(torch::kFloat32).mean();
-}
-
 }  // namespace
 
 Extremes find_extremes(const Tensor& features, const Tensor& labels) {
@@ -243,11 +238,13 @@ Tensor XReid::intra(const Base& base, const Anchors& anchors, const std::vector<
   const auto entropy = cross_entropy_.forward({{}, logits, anchors.labels});
   auto total = entropy;
   append(result, "intra_cross_entropy", entropy);
-  // Anchors of one identity have no negative among them.
-  const auto triplet = anchors.identities > 1 ? triplet_.forward({g, {}, anchors.labels}) : torch::zeros_like(entropy);
-  total = total + triplet;
-  append(result, "intra_triplet", triplet);
-  append(result, "intra_accuracy", accuracy(logits, anchors.labels));
+  if (options_.intra_triplet) {
+    // Anchors of one identity have no negative among them.
+    const auto triplet = anchors.identities > 1 ? triplet_.forward({g, {}, anchors.labels}) : torch::zeros_like(entropy);
+    total = total + triplet;
+    append(result, "intra_triplet", triplet);
+  }
+  append(result, "intra_accuracy", top1_accuracy(logits, anchors.labels));
   if (options_.intra == IntraX::full && options_.transfer != Transfer::none) {
     auto target = g.detach(), target_logits = logits.detach();
     if (options_.compact_center) {
@@ -319,7 +316,7 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   const auto triplet = triplet_.forward({base.embedding, {}, base.labels});
   append(result, "cross_entropy", entropy);
   append(result, "triplet", triplet);
-  append(result, "accuracy", accuracy(base.logits, base.labels));
+  append(result, "accuracy", top1_accuracy(base.logits, base.labels));
   result.total = entropy + triplet;
   if (!crossing) return result;
 

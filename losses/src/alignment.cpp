@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "reid/core/error.hpp"
+#include "reid/losses/cross_entropy.hpp"
 #include "reid/ops/matmul.hpp"
 
 namespace reid::losses {
@@ -44,8 +45,7 @@ void Alignment::add_to(nn::ObjectiveResult& result, const Tensor& images, const 
     const Tensor logits = ops::linear(images, weight_, bias_);
     add_term(result, prefix + "identity", F::cross_entropy(logits, labels) + F::cross_entropy(ops::linear(texts, weight_, bias_), labels),
              factor * options_.identity);
-    const torch::NoGradGuard no_grad;
-    result.parts.emplace_back(prefix + "accuracy", (logits.argmax(1) == labels).to(torch::kFloat32).mean());
+    result.parts.emplace_back(prefix + "accuracy", top1_accuracy(logits, labels));
   }
   if (options_.matching_weight > 0) {
     Tensor value;

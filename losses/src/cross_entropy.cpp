@@ -26,6 +26,11 @@ torch::Tensor CrossEntropy::forward(const nn::LossInput& input) {
   return loss;
 }
 
+torch::Tensor top1_accuracy(const torch::Tensor& logits, const torch::Tensor& labels) {
+  const torch::NoGradGuard no_grad;
+  return (logits.argmax(1) == labels).to(torch::kFloat32).mean();
+}
+
 void register_cross_entropy(nn::LossRegistry& registry) {
   registry.add<CrossEntropy>(
       "cross_entropy", {.summary = "Cross entropy of identity logits, targets smoothed on request.",

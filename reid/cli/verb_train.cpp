@@ -14,7 +14,7 @@ namespace reid::cli {
 namespace {
 
 struct Arguments {
-  std::string config, output;
+  std::string config, output, stages_from;
   std::vector<std::string> assignments;
   bool resume = false;
 };
@@ -38,6 +38,7 @@ void train(const Arguments& arguments, const Common& common) {
   engine::RunOptions options;
   options.output = arguments.output;
   options.resume = arguments.resume;
+  options.stages_from = arguments.stages_from;
   options.runtime = runtime_of(common);
   options.progress = common.progress();
   options.stop = signals.question();
@@ -63,6 +64,8 @@ void add_train(CLI::App& app, Common& common) {
                    "model.safetensors, done.json")
       ->required()
       ->check(named_folder());
+  verb->add_option("--stages-from", arguments->stages_from,
+                   "another run: stages that it has ended and this experiment begins with aren't trained again");
   verb->add_flag("--resume", arguments->resume, "continue the run in --output from its checkpoint");
   add_common(*verb, common, common_all);
   verb->callback([arguments, &common] { train(*arguments, common); });

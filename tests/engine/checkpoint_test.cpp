@@ -172,6 +172,12 @@ TEST_CASE("a damaged checkpoint is refused by resume, and the run's folder is le
     INFO(key);
     REQUIRE_THROWS_AS(test::train(world, experiment, test::run_options(dir / "run", true)), CheckpointError);
   }
+  // One bit of a tensor's value.
+  auto flipped = bytes;
+  flipped[flipped.size() - 3] = static_cast<char>(flipped[flipped.size() - 3] ^ 4);
+  write_file_atomic(path, flipped);
+  REQUIRE_THROWS_WITH(test::train(world, experiment, test::run_options(dir / "run", true)),
+                      Catch::Matchers::Contains("checkpoint.safetensors: tensors must be as they were written"));
   // A position that is there, but damaged: found before the log is cut to where the checkpoint has it.
   write_file_atomic(dir / "run/log.jsonl", log + "{}\n");
   write_file_atomic(path, bytes);

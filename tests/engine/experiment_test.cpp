@@ -29,8 +29,8 @@ TEST_CASE("an experiment is read, written out and read back", "[engine]") {
   REQUIRE(experiment.stages[0].optimizer.at("beta2") == 0.999);
   REQUIRE(experiment.stages[0].sampler.at("batch") == 16);
   REQUIRE(experiment.model.at("embedding") == 6);
-  const auto resolved = engine::resolve_experiment(experiment, world.catalogue());
-  REQUIRE(engine::resolve_experiment(read(world, resolved), world.catalogue()) == resolved);
+  const auto resolved = engine::resolve_experiment(experiment);
+  REQUIRE(engine::resolve_experiment(read(world, resolved)) == resolved);
 }
 
 TEST_CASE("mistakes in an experiment are named where they stand", "[engine]") {

@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "reid/core/error.hpp"
+#include "reid/core/io.hpp"
+#include "reid/engine/compare.hpp"
 #include "reid/engine/oracle.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/text/wordpiece.hpp"
@@ -287,6 +289,81 @@ TEST_CASE("teacher and student follow each other, and a run stopped in either is
     REQUIRE(world.train(json, run_options(folder, true)).finished);
     REQUIRE(equal(tensors_of(folder / "model.safetensors"), whole));
   }
+}
+
+TEST_CASE("stages that another run has ended are taken over to the same bits", "[engine][text]") {
+  const Stage world;
+  const auto json = world.two_stages();
+  world.train(json, run_options(world.dir / "first"));
+  auto other = json;
+  other["stages"][1]["objective"]["relation_weight"] = 0;
+  world.train(other, run_options(world.dir / "whole"));
+  auto options = run_options(world.dir / "taken");
+  options.stages_from = world.dir / "first";
+  const auto summary = world.train(other, options);
+  REQUIRE(summary.json == read_json_file(world.dir / "whole/done.json"));
+  for (const char* file : {"model", "stage-teacher", "stage-teacher.objective", "checkpoint"}) {
+    CAPTURE(file);
+    const auto name = std::string(file) + ".safetensors";
+    REQUIRE(equal(tensors_of(world.dir / "taken" / name), tensors_of(world.dir / "whole" / name)));
+  }
+  REQUIRE(read_file(world.dir / "taken/log.jsonl").find("\"taken_over\"") != std::string::npos);
+
+  // Nothing is taken from a run on other data, from another seed or teacher, or from a folder without a run.
+  options.output = world.dir / "refused";
+  for (const auto* change : {"/seed=4", "/stages/0/epochs=3", "/data/options/lonely=1"}) {
+    CAPTURE(change);
+    auto changed = other;
+    set_json(changed, change);
+    REQUIRE_THROWS_AS(world.train(changed, options), Error);
+  }
+  options.stages_from = world.dir / "nothing";
+  REQUIRE_THROWS_WITH(world.train(other, options), Contains("nothing: run must have ended a stage"));
+  REQUIRE_FALSE(std::filesystem::exists(world.dir / "refused"));
+}
+
+TEST_CASE("a suite trains one teacher for all its students and shows it as an oracle", "[engine][text]") {
+  const Stage world;
+  auto base = world.two_stages();
+  base.erase("seed");
+  base.erase("data");
+  Json suite{{"protocol", "text_to_image"},
+             {"data", {{"name", "captioned"}, {"root", "anywhere"}}},
+             {"seeds", Json::array({1, 2})},
+             {"base", base},
+             {"entries", Json::array({Json{{"name", "both"}}, Json{{"name", "other"}},
+                                      Json{{"name", "teacher"}, {"oracle", {{"of", "both"}, {"stage", "teacher"}}}}})}};
+  auto stages = base.at("stages");
+  stages[1]["objective"]["relation_weight"] = 0;
+  suite["entries"][1]["experiment"] = {{"stages", stages}};
+  const auto names = world.catalogue();
+  const auto summary = engine::compare(suite, ".", names, run_options(world.dir / "suite"));
+  REQUIRE(summary.finished);
+  REQUIRE_THAT(summary.markdown, Contains("| teacher (oracle, no result) | 2 |") && Contains("fused with 2 others"));
+  for (const char* seed : {"1", "2"}) {
+    const auto log = [&](const char* entry) { return read_file(world.dir / "suite/runs" / (std::string(entry) + "-" + seed) / "log.jsonl"); };
+    REQUIRE(log("both").find("taken_over") == std::string::npos);
+    REQUIRE_THAT(log("other"), Contains("taken_over") && Contains(std::string("both-") + seed));
+  }
+  const auto& entries = summary.json.at("entries");
+  REQUIRE(entries[2].at("metrics").at("map") != entries[0].at("metrics").at("map"));
+  REQUIRE(engine::compare(suite, ".", names, run_options(world.dir / "suite", true)).markdown == summary.markdown);
+
+  const auto refused = [&](const Json& oracle) {
+    auto wrong = suite;
+    wrong["entries"][2].update(oracle);
+    std::string message;
+    try {
+      engine::compare(wrong, ".", names, run_options(world.dir / "wrong"));
+    } catch (const ConfigError& error) {
+      message = error.what();
+    }
+    return message;
+  };
+  CHECK_THAT(refused({{"oracle", {{"of", "nobody"}, {"stage", "teacher"}}}}), Contains("/oracle/of") && Contains("'nobody'"));
+  CHECK_THAT(refused({{"oracle", {{"of", "both"}, {"stage", "student"}}}}), Contains("/oracle/stage") && Contains("'student'"));
+  CHECK_THAT(refused({{"seeds", {3}}}), Contains("seeds of 'both'"));
+  CHECK_THAT(refused({{"weights", "w.pth"}}), Contains("without experiment, model and weights"));
 }
 
 TEST_CASE("a stage that goes on begins where the one before ended", "[engine][text]") {

@@ -428,6 +428,17 @@ TEST_CASE("an image alone of its identity is skipped and said once", "[losses][x
   const auto w = values(objective->compute(scene.model, moved, full_ramp()));
   REQUIRE(w.at("intra_cross_entropy") == v.at("intra_cross_entropy"));
   REQUIRE(w.at("cross_entropy") != v.at("cross_entropy"));
+  // Without the triplet loss of g its term is gone and the others stay.
+  const auto with_options = [&](const Json& options) {
+    torch::manual_seed(5);
+    return values(make(options, scene.model)->compute(scene.model, batch, full_ramp()));
+  };
+  auto whole = with_options(Json::object());
+  const auto without = with_options({{"intra_triplet", false}});
+  REQUIRE(without.at("total") == Approx(whole.at("total") - whole.at("intra_triplet")));
+  whole.erase("intra_triplet");
+  whole["total"] = without.at("total");
+  REQUIRE(without == whole);
   // Where all who take part are of one identity there is no negative among them.
   batch.identities = torch::tensor({0, 0, 0, 1, 2, 3}, torch::kInt64);
   REQUIRE(values(objective->compute(scene.model, batch, full_ramp())).at("intra_triplet") == 0);

@@ -13,13 +13,15 @@ namespace reid::engine {
 namespace {
 
 constexpr const char* kFormat = "reid-checkpoint-1";
+constexpr const char* kTensors = "tensors";
 
 std::string shape_of(const torch::Tensor& tensor) { return fmt::format("{}", c10::str(tensor.sizes())); }
 
 }  // namespace
 
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
-  nn::write_safetensors(path, checkpoint.tensors, {{"format", kFormat}, {"state", checkpoint.state.dump()}});
+  nn::write_safetensors(path, checkpoint.tensors,
+                        {{"format", kFormat}, {"state", checkpoint.state.dump()}, {kTensors, fingerprint_of(checkpoint.tensors)}});
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
@@ -32,6 +34,12 @@ Checkpoint load_checkpoint(const std::filesystem::path& path) {
   }
   Checkpoint result;
   result.tensors = std::move(file.tensors);
+  const auto written = file.metadata.find(kTensors);  // earlier versions wrote none
+  if (written != file.metadata.end()) {
+    const auto read = fingerprint_of(result.tensors);
+    REID_CHECK(read == written->second, CheckpointError,
+               fmt::format("{}: tensors must be as they were written ({}), got damaged ones ({})", path.string(), written->second, read));
+  }
   try {
     result.state = parse_json(state->second, path.string());
   } catch (const Error& error) {

@@ -13,7 +13,9 @@
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
 #include "reid/engine/checkpoint.hpp"
+#include "reid/engine/oracle.hpp"
 #include "report.hpp"
+#include "run_parts.hpp"
 
 namespace reid::engine {
 namespace {
@@ -31,6 +33,7 @@ struct Job {
   std::optional<Experiment> experiment;  // unset: only evaluated
   EvaluationOptions evaluation;
   std::string fingerprint;
+  fs::path oracle_of;  // run whose stage is scored; empty: not an oracle
   std::string id() const { return fmt::format("{}-{}", entry->name, seed); }
 };
 
@@ -54,6 +57,7 @@ class Comparison {
   Job make_job(std::size_t index, int64_t seed);
   void read_results();
   bool perform(const Job& job, std::size_t number);
+  fs::path stages_for(const Job& job) const;
   void append(const Json& line);
   void check_same_scoring() const;
   Json summarise() const;
@@ -84,6 +88,15 @@ void Comparison::check_suite() {
                fmt::format("{}/name: name must be new, got '{}' twice", at, entry.name));
     const bool trained = !entry.config.empty() || !entry.experiment.empty() || !suite_.base.empty();
     const bool given = !entry.model.is_null();
+    if (entry.oracle) {
+      REID_CHECK(!given && entry.weights.empty() && entry.config.empty() && entry.experiment.empty(), ConfigError,
+                 fmt::format("{}: oracle must stand without experiment, model and weights of its own, got them beside", at));
+      const auto of = std::find_if(suite_.entries.begin(), suite_.entries.begin() + static_cast<std::ptrdiff_t>(i),
+                                   [&](const SuiteEntry& other) { return other.name == entry.oracle->of; });
+      REID_CHECK(of != suite_.entries.begin() + static_cast<std::ptrdiff_t>(i) && of->model.is_null() && !of->oracle, ConfigError,
+                 fmt::format("{}/oracle/of: value must name an entry above that is trained, got '{}'", at, entry.oracle->of));
+      continue;
+    }
     REID_CHECK(!given || (entry.config.empty() && entry.experiment.empty()), ConfigError,
                fmt::format("{}: entry must have an experiment or a model with weights, got both", at));
     REID_CHECK(given || trained, ConfigError, fmt::format("{}: entry must have an experiment or a model, got neither", at));
@@ -102,7 +115,19 @@ Job Comparison::make_job(std::size_t index, int64_t seed) {
   job.seed = seed;
   Json evaluation = suite_.evaluation;
   Json identity;
-  if (entry.model.is_null()) {
+  if (entry.oracle) {
+    const auto of = std::find_if(jobs_.begin(), jobs_.end(),
+                                 [&](const Job& other) { return other.seed == seed && other.entry->name == entry.oracle->of; });
+    REID_CHECK(of != jobs_.end(), ConfigError,
+               fmt::format("{}/seeds: list must hold seeds of '{}' alone, got {}", at, entry.oracle->of, seed));
+    const auto& stages = of->experiment->stages;
+    REID_CHECK(std::any_of(stages.begin(), stages.end() - 1, [&](const StageOptions& s) { return s.name == entry.oracle->stage; }),
+               ConfigError, fmt::format("{}/oracle/stage: value must name an earlier stage of '{}', got '{}'", at,
+                                        entry.oracle->of, entry.oracle->stage));
+    job.oracle_of = run_folder(*of);
+    evaluation = write_options(of->evaluation);
+    identity = Json{{"oracle", entry.oracle->stage}, {"of", of->fingerprint}};
+  } else if (entry.model.is_null()) {
     Json json = suite_.base;
     if (!entry.config.empty()) merge_json(json, read_config_file(folder_ / entry.config));
     merge_json(json, entry.experiment);
@@ -123,7 +148,7 @@ Job Comparison::make_job(std::size_t index, int64_t seed) {
       merge_json(own, evaluation);
       evaluation = own;
     }
-    identity = resolve_experiment(*job.experiment, catalogue_);
+    identity = resolve_experiment(*job.experiment);
     for (const char* key : {"root", "loader_threads", "prefetch", "cache"}) identity["data"].erase(key);
   } else {
     identity = Json{{"model", entry.model}, {"weights", entry.weights}};
@@ -170,6 +195,21 @@ void Comparison::append(const Json& line) {
   write_file_atomic(path, text + line.dump() + "\n");
 }
 
+/// A run of the same seed whose ended stages the job needn't train again: the one with most; empty if there is none.
+fs::path Comparison::stages_for(const Job& job) const {
+  fs::path best;
+  std::size_t most = 0;
+  for (const auto& other : jobs_) {
+    if (&other == &job || other.seed != job.seed || !other.experiment) continue;
+    const auto count = stages_in_common(*job.experiment, run_folder(other), catalogue_);
+    if (count > most) {
+      most = count;
+      best = run_folder(other);
+    }
+  }
+  return best;
+}
+
 bool Comparison::perform(const Job& job, std::size_t number) {
   const auto prefix = fmt::format("[{}/{}] {}, seed {}: ", number, jobs_.size(), job.entry->name, job.seed);
   ProgressSink progress;
@@ -192,6 +232,7 @@ bool Comparison::perform(const Job& job, std::size_t number) {
     run.resume = fs::exists(run.output / "config.json", error);
     std::error_code ignored;
     fs::create_directories(run.output.parent_path(), ignored);
+    run.stages_from = stages_for(job);
     const auto summary = train_experiment(*job.experiment, catalogue_, run);
     if (!summary.finished) return false;
     double seconds = 0;
@@ -202,13 +243,18 @@ bool Comparison::perform(const Job& job, std::size_t number) {
     }
     training = Json{{"seconds", seconds}, {"summary", summary.json}};
     model = open_run(run.output, catalogue_);
+  } else if (job.entry->oracle) {
+    model = open_run(job.oracle_of, catalogue_);
   } else {
     model = open_model(job.entry->model, job.entry->weights, catalogue_);
   }
   int64_t parameters = 0;
   for (const auto& p : model->parameters()) parameters += p.numel();
-  const auto result = evaluate_model(*model, dataset_, job.evaluation, catalogue_.decoder, options_.runtime,
-                                     static_cast<uint64_t>(job.seed), progress);
+  const auto seed = static_cast<uint64_t>(job.seed);
+  const auto result = job.entry->oracle ? evaluate_oracle(job.oracle_of, job.entry->oracle->stage, dataset_, job.evaluation,
+                                                          catalogue_, options_.runtime, seed, progress)
+                                        : evaluate_model(*model, dataset_, job.evaluation, catalogue_.decoder, options_.runtime,
+                                                         seed, progress);
   fs::create_directories(run_folder(job));
   if (result.average_precision.defined()) {
     nn::write_safetensors(run_folder(job) / "average_precision.safetensors",
@@ -307,6 +353,7 @@ Json Comparison::summarise_entry(std::size_t index, const std::vector<const Job*
   entry["training_seconds"] = trained ? Json(seconds / static_cast<double>(jobs.size())) : Json();
   entry["feature"] = first.at("result").at("feature");
   entry["flip"] = first.at("result").at("flip");
+  entry["oracle"] = first.at("result").value("oracle", Json());
   return entry;
 }
 

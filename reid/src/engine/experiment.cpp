@@ -114,7 +114,7 @@ Experiment read_experiment(const Json& json, const Catalogue& catalogue) {
   return experiment;
 }
 
-Json resolve_experiment(const Experiment& experiment, const Catalogue&) {
+Json resolve_experiment(const Experiment& experiment) {
   Json json = write_options(static_cast<const ExperimentHead&>(experiment));
   json["stages"] = Json::array();
   for (const auto& stage : experiment.stages) json["stages"].push_back(write_options(stage));

@@ -11,6 +11,7 @@
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
 #include "reid/engine/checkpoint.hpp"
+#include "run_parts.hpp"
 
 namespace reid::engine {
 namespace fs = std::filesystem;
@@ -82,10 +83,9 @@ metrics::Result evaluate_oracle(const fs::path& run, const std::string& stage, c
   const auto experiment = experiment_of_run(run, catalogue);
   const auto& stages = experiment.stages;
   const auto it = std::find_if(stages.begin(), stages.end(), [&](const StageOptions& s) { return s.name == stage; });
-  const auto weights = run / fmt::format("stage-{}.safetensors", stage);
-  const auto learned = run / fmt::format("stage-{}.objective.safetensors", stage);
+  const auto files = stage_files(run, stage);
   std::error_code error;
-  REID_CHECK(it != stages.end() && fs::exists(weights, error) && fs::exists(learned, error), InputError,
+  REID_CHECK(it != stages.end() && fs::exists(files.model, error) && fs::exists(files.objective, error), InputError,
              fmt::format("{}: run must have ended an earlier stage '{}', got none of that name", run.string(), stage));
   REID_CHECK(it->support.has_value(), ConfigError,
              fmt::format("oracle: stage must have been trained with support, got '{}' without", stage));
@@ -93,13 +93,13 @@ metrics::Result evaluate_oracle(const fs::path& run, const std::string& stage, c
   REID_CHECK(protocol.query_text != protocol.gallery_text, ConfigError,
              fmt::format("oracle: protocol must be between sentences and pictures, got {}", protocol.name));
 
-  const auto model = open_model(experiment.model, weights, catalogue);
-  const auto tensors = nn::read_weights(learned).tensors;
+  const auto model = open_model(experiment.model, files.model, catalogue);
+  const auto tensors = nn::read_weights(files.objective).tensors;
   nn::TrainingFacts facts;
   const auto classifier = tensors.find("alignment.weight");
   facts.identities = classifier == tensors.end() ? 1 : classifier->second.size(0);
   const auto objective = catalogue.objectives.create(it->objective, "/objective", *model, facts);
-  restore_module(*objective, tensors, learned.string());
+  restore_module(*objective, tensors, files.objective.string());
   objective->eval();
 
   auto result = evaluate_enriched(

@@ -33,6 +33,10 @@ std::string cell(const Json& entry, const char* metric) {
   return text;
 }
 
+std::string name_of(const Json& entry) {
+  return entry.at("name").get<std::string>() + (entry.at("oracle").is_null() ? "" : " (oracle, no result)");
+}
+
 std::string difference(const Json& entry) {
   if (!entry.contains("map_difference")) return "";
   const auto& d = entry.at("map_difference");
@@ -47,7 +51,7 @@ Table measured(const Json& summary) {
   for (const auto& [key, heading] : kColumns) table[0].emplace_back(heading);
   table[0].insert(table[0].end(), {"mAP difference", "parameters (M)", "training"});
   for (const auto& entry : summary.at("entries")) {
-    std::vector<std::string> row{entry.at("name").get<std::string>(), fmt::format("{}", entry.at("seeds").size())};
+    std::vector<std::string> row{name_of(entry), fmt::format("{}", entry.at("seeds").size())};
     for (const auto& [key, heading] : kColumns) row.push_back(cell(entry, key));
     row.push_back(difference(entry));
     row.push_back(fmt::format("{:.2f}", entry.at("parameters").get<double>() * 1e-6));
@@ -80,8 +84,12 @@ std::vector<std::string> facts(const Json& summary) {
       "difference is to the first entry, by a paired bootstrap over queries. Metrics in per cent.");
   for (const auto& note : scored("notes")) lines.push_back(note.get<std::string>());
   for (const auto& entry : summary.at("entries")) {
-    lines.push_back(fmt::format("{}: feature {}, flip {}.", entry.at("name").get<std::string>(),
-                                entry.at("feature").get<std::string>(), entry.at("flip").get<bool>() ? "on" : "off"));
+    lines.push_back(fmt::format("{}: feature {}, flip {}.", name_of(entry), entry.at("feature").get<std::string>(),
+                                entry.at("flip").get<bool>() ? "on" : "off"));
+    if (!entry.at("oracle").is_null()) {
+      lines.push_back(fmt::format("{}: every sentence and picture was fused with {} others of its own identity by the stage '{}'.",
+                                  name_of(entry), entry["oracle"].at("support").dump(), entry["oracle"].at("stage").get<std::string>()));
+    }
   }
   lines.push_back(fmt::format("Made by reid {} on {}, {} threads, device {}.",
                               summary.at("environment").at("reid").get<std::string>(),

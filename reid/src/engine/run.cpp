@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <set>
+#include <sstream>
 
 #include "reid/core/error.hpp"
 #include "reid/core/file_descriptor.hpp"
@@ -108,6 +109,13 @@ std::map<std::string, std::string> model_metadata(const nn::Model& model, const 
           {"trained_on", trained_on}};
 }
 
+/// An experiment with all its defaults, the model's own among them.
+Json resolved_with_model(const Experiment& experiment, const nn::Model& model) {
+  auto json = resolve_experiment(experiment);
+  json["model"] = model.spec();
+  return json;
+}
+
 /// Everything of a run that lives longer than a stage.
 class Run {
  public:
@@ -123,7 +131,9 @@ class Run {
   std::unique_ptr<Trainer> make_stage(std::size_t index);
   nn::TrainingFacts facts_of(std::size_t index);
   nn::StageResult unlearned_stage(std::size_t index);
+  void keep_stage(std::size_t index);
   void begin_next_stage(std::size_t index);
+  void take_over(std::size_t count);
   std::string stage_pointer(std::size_t index) const {
     return experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", index);
   }
@@ -166,7 +176,7 @@ void Run::load_data() {
 
 /// What was stored by an earlier version lacks the options that came since: they take their defaults.
 void Run::check_same(const Json& stored, const fs::path& where, const char* expected) const {
-  const auto difference = first_difference(resolve_experiment(read_experiment(stored, catalogue_), catalogue_), resolved_);
+  const auto difference = first_difference(resolve_experiment(read_experiment(stored, catalogue_)), resolved_);
   REID_CHECK(difference.empty(), ConfigError,
              fmt::format("{}: experiment must be {}, got another {}", where.string(), expected, difference));
 }
@@ -213,13 +223,16 @@ nn::TrainingFacts Run::facts_of(std::size_t index) {
   return facts;
 }
 
-/// Puts what a stage has learned on the disk and aside, and makes the model that the next one trains.
-void Run::begin_next_stage(std::size_t index) {
-  const auto& name = experiment_.stages[index].name;
-  nn::write_safetensors(options_.output / fmt::format("stage-{}.safetensors", name), nn::state_of(*model_),
-                        model_metadata(*model_, "last", experiment_.data.training().name));
-  nn::write_safetensors(options_.output / fmt::format("stage-{}.objective.safetensors", name), nn::state_of(*objective_),
+/// Puts what a stage has learned on the disk.
+void Run::keep_stage(std::size_t index) {
+  const auto files = stage_files(options_.output, experiment_.stages[index].name);
+  nn::write_safetensors(files.model, nn::state_of(*model_), model_metadata(*model_, "last", experiment_.data.training().name));
+  nn::write_safetensors(files.objective, nn::state_of(*objective_),
                         {{"format", "reid-objective-1"}, {"training_only", "true"}});
+}
+
+/// Puts what a stage has learned aside, and makes the model that the next one trains.
+void Run::begin_next_stage(std::size_t index) {
   previous_ = nn::StageResult{model_, objective_};
   const auto ended = nn::state_of(*model_);
   const bool afresh = experiment_.stages[index + 1].start == StageStart::afresh;
@@ -227,6 +240,34 @@ void Run::begin_next_stage(std::size_t index) {
   if (afresh) return;
   const torch::NoGradGuard no_grad;
   for (const auto& [tensor_name, tensor] : nn::state_of(*model_)) tensor.copy_(ended.at(tensor_name));
+}
+
+/// The first `count` stages as `stages_from` ended them, with their lines of its log.
+void Run::take_over(std::size_t count) {
+  const auto& run = options_.stages_from;
+  std::map<std::string, int64_t> steps;
+  for (std::size_t i = 0; i < count; ++i) steps[experiment_.stages[i].name] = 0;
+  std::istringstream lines(read_file(run / kLog));
+  for (std::string text; std::getline(lines, text);) {
+    const auto line = parse_json(text, (run / kLog).string());
+    const auto stage = steps.find(line.value("stage", std::string()));
+    if (stage == steps.end()) continue;
+    stage->second = std::max(stage->second, line.value("step", int64_t{0}));
+    log_->write(line);
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& name = experiment_.stages[i].name;
+    log_->write(Json{{"stage", name}, {"event", "taken_over"}, {"from", run.string()}});
+    steps_ += steps.at(name);
+    auto learned = unlearned_stage(i);
+    const auto files = stage_files(run, name);
+    restore_module(*learned.model, nn::read_weights(files.model).tensors, files.model.string());
+    restore_module(*learned.objective, nn::read_weights(files.objective).tensors, files.objective.string());
+    model_ = learned.model;
+    objective_ = learned.objective;
+    keep_stage(i);
+    begin_next_stage(i);
+  }
 }
 
 std::unique_ptr<Trainer> Run::make_stage(std::size_t index) {
@@ -333,7 +374,9 @@ bool Run::run_stage(std::size_t index) {
   const torch::NoGradGuard no_grad;
   const auto deployable = trainer->deployable();
   for (const auto& [name, tensor] : nn::state_of(*model_)) tensor.copy_(deployable.at(name));
-  if (!final_stage) begin_next_stage(index);
+  if (final_stage) return true;
+  keep_stage(index);
+  begin_next_stage(index);
   return true;
 }
 
@@ -370,8 +413,7 @@ RunSummary Run::execute() {
   }
   if (begun && fs::exists(output / kDone, error)) {
     make_model(true);
-    resolved_ = resolve_experiment(experiment_, catalogue_);
-    resolved_["model"] = model_->spec();
+    resolved_ = resolved_with_model(experiment_, *model_);
     check_same(read_json_file(output / kConfig), output, "the one the run was begun with");
     return {true, read_json_file(output / kDone)};
   }
@@ -379,9 +421,9 @@ RunSummary Run::execute() {
   // Everything that can be wrong with the input is found before the folder is touched.
   load_data();
   const bool resuming = options_.resume && fs::exists(output / kCheckpoint, error);
+  const bool taking_over = !resuming && !options_.stages_from.empty();
   make_model(resuming);
-  resolved_ = resolve_experiment(experiment_, catalogue_);
-  resolved_["model"] = model_->spec();
+  resolved_ = resolved_with_model(experiment_, *model_);
   const bool drop_lonely = std::any_of(experiment_.stages.begin(), experiment_.stages.end(), [](const StageOptions& stage) {
     return stage.support && stage.support->lonely == data::LonelySamples::drop;
   });
@@ -393,7 +435,10 @@ RunSummary Run::execute() {
   if (begun && options_.resume) {
     check_same(read_json_file(output / kConfig), output, "the one the run was begun with");
   }
-  std::size_t first_stage = 0;
+  std::size_t first_stage = taking_over ? stages_in_common(experiment_, options_.stages_from, catalogue_) : 0;
+  REID_CHECK(!taking_over || first_stage > 0, ConfigError,
+             fmt::format("{}: run must have ended a stage that this experiment begins with, on the same data, model, start "
+                         "and seed, got none", options_.stages_from.string()));
   int64_t log_bytes = 0;
   if (resuming) {
     resume_from_ = load_checkpoint(output / kCheckpoint);
@@ -437,6 +482,7 @@ RunSummary Run::execute() {
                    .decoder();
   }
 
+  if (taking_over) take_over(first_stage);
   for (std::size_t i = first_stage; i < experiment_.stages.size(); ++i) {
     const bool more = i + 1 < experiment_.stages.size();
     if (!run_stage(i) || (more && options_.stop && options_.stop())) {
@@ -448,6 +494,29 @@ RunSummary Run::execute() {
 }
 
 }  // namespace
+
+StageFiles stage_files(const fs::path& run, const std::string& stage) {
+  return {run / fmt::format("stage-{}.safetensors", stage), run / fmt::format("stage-{}.objective.safetensors", stage)};
+}
+
+std::size_t stages_in_common(const Experiment& experiment, const fs::path& run, const Catalogue& catalogue) {
+  std::error_code error;
+  if (experiment.stages.size() < 2 || !fs::exists(run / kConfig, error)) return 0;
+  const auto model = nn::make_model(catalogue.models, experiment.model, "/model");
+  auto own = resolved_with_model(experiment, *model);
+  auto other = resolve_experiment(read_experiment(read_json_file(run / kConfig), catalogue));
+  const auto own_stages = own.at("stages"), other_stages = other.at("stages");
+  own.erase("stages");
+  other.erase("stages");
+  if (!first_difference(other, own).empty()) return 0;
+  std::size_t count = 0;
+  while (count + 1 < std::min(own_stages.size(), other_stages.size()) && own_stages[count] == other_stages[count]) {
+    const auto files = stage_files(run, own_stages[count].at("name").get<std::string>());
+    if (!fs::exists(files.model, error) || !fs::exists(files.objective, error)) break;
+    ++count;
+  }
+  return count;
+}
 
 RunSummary train_experiment(const Experiment& experiment, const Catalogue& catalogue, const RunOptions& options) {
   return Run(experiment, catalogue, options).execute();

@@ -34,4 +34,8 @@ class CrossEntropy : public nn::Loss {
   Options options_;
 };
 
+/// Share of the rows whose largest logit is their label's, a float32 scalar, without gradient.
+/// @param logits [N, K], labels [N] int64.
+torch::Tensor top1_accuracy(const torch::Tensor& logits, const torch::Tensor& labels);
+
 }  // namespace reid::losses

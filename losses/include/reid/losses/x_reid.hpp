@@ -70,8 +70,8 @@ torch::Tensor transfer_cosine(const torch::Tensor& student, const torch::Tensor&
 /// to the two others, so that R_pos + R_neg = 1 either way.
 ///
 /// An anchor whose identity has one image in the batch takes part in L_base only; that is said once in the log.
-/// Parts of the result: cross_entropy, triplet, accuracy; of IntraX intra_cross_entropy, intra_triplet (0 if the anchors
-/// are of one identity), intra_accuracy, intra_kl, intra_feature (whichever there are), anchors (share of the batch that
+/// Parts of the result: cross_entropy, triplet, accuracy; of IntraX intra_cross_entropy, intra_triplet (where it is on; 0 if
+/// the anchors are of one identity), intra_accuracy, intra_kl, intra_feature (whichever there are), anchors (share of the batch that
 /// takes part); of InterX inter_attention, r_pos (0.5: untrained), inter_cross_entropy.
 /// Parameters, all of them training-only: classifier, classifier_cross, neck_cross, cross, cross_inter, teacher (buffers).
 /// @throws ConfigError for a model without transformer; InputError for a batch in which no identity has two images, or of
@@ -86,6 +86,7 @@ class XReid : public nn::Objective {
     double lambda_intra = 1;
     double lambda_inter = 1;
     int64_t ramp_epochs = 10;
+    bool intra_triplet = true;
     Partners partners = Partners::all;
     int64_t depth = 1;
     CrossStart start = CrossStart::last_blocks;
@@ -111,6 +112,9 @@ class XReid : public nn::Objective {
       v("lambda_intra", lambda_intra, "weight of IntraX", Range{0, 1e6});
       v("lambda_inter", lambda_inter, "weight of InterX", Range{0, 1e6});
       v("ramp_epochs", ramp_epochs, "epochs over which both weights grow linearly from 0", Range{0, 1e6});
+      v("intra_triplet", intra_triplet,
+        "L_g has the triplet loss of g beside its cross entropy; g of one identity share what they attend to, so that it can be "
+        "met without telling identities apart");
       v("partners", partners, "IntraX attends to all other images of the identity, or to one at random");
       v("depth", depth, "cross blocks one after the other", Range{1, 16});
       v("start", start, "last_blocks: copies of the encoder's; random; encoder: the encoder's own blocks, shared");

@@ -11,7 +11,7 @@ namespace reid::engine {
 
 /// A training run as it can be resumed: tensors and, in the same file's metadata, everything else. One file, so that
 /// both are of the same moment; written to a temporary name, synced and renamed, so that the former checkpoint stays
-/// until the new one is whole.
+/// until the new one is whole. The tensors' fingerprint is in the metadata too: a changed bit is noticed when they are read.
 struct Checkpoint {
   nn::StateDict tensors;
   Json state;  ///< version, configuration, stage, position

@@ -11,13 +11,25 @@
 
 namespace reid::engine {
 
-/// One line of a comparison: a recipe that is trained, or a model with weights that is only evaluated.
+/// A line that no model earns: an earlier stage of another entry's run, scored with support (`evaluate_oracle`).
+struct OracleLine {
+  std::string of;
+  std::string stage;
+  template <class V>
+  void fields(V&& v) {
+    v("of", of, "an entry above, whose runs hold the stage");
+    v("stage", stage, "the stage's name");
+  }
+};
+
+/// One line of a comparison: a recipe that is trained, a model with weights that is only evaluated, or an oracle.
 struct SuiteEntry {
   std::string name;
   std::string config;
   Json experiment = Json::object();
   Json model;
   std::string weights;
+  std::optional<OracleLine> oracle;
   std::vector<int64_t> seeds;
   template <class V>
   void fields(V&& v) {
@@ -26,6 +38,7 @@ struct SuiteEntry {
     v("experiment", experiment, "experiment, or what is changed in that of `config`");
     v("model", model, "instead of an experiment: a model that isn't trained");
     v("weights", weights, "its weights");
+    v("oracle", oracle, "instead of either: what a stage of another entry's runs sees if it is told the identities; no result");
     v("seeds", seeds, "seeds of this entry; empty: the suite's");
   }
 };
@@ -79,6 +92,7 @@ struct SuiteSummary {
 ///   results.jsonl           one line an evaluation, as it is done; what is there already isn't done again
 ///   runs/<entry>-<seed>/    the training run
 ///   report.md, report.html  the compared table
+/// Stages that an entry begins with as another of the same seed does (a teacher of several students) are trained once.
 /// Intervals (95 %): over seeds by Student's t where there are several, else the bootstrap over queries; the difference
 /// to the first entry by a paired bootstrap over queries, seeds averaged.
 /// @param folder  what the entries' `config` names are relative to.

@@ -173,12 +173,15 @@ struct Experiment : ExperimentHead {
 Experiment read_experiment(const Json& json, const Catalogue& catalogue);
 
 /// The same with every option of every part written out; `read_experiment` reads it back.
-Json resolve_experiment(const Experiment& experiment, const Catalogue& catalogue);
+Json resolve_experiment(const Experiment& experiment);
 
 /// How a run is carried out; nothing of it changes what is computed.
 struct RunOptions {
   std::filesystem::path output;
   bool resume = false;
+  /// A run whose ended stages are taken over instead of trained, as far as this experiment begins with the same ones;
+  /// empty: none. Not looked at by a run that is continued from a checkpoint of its own.
+  std::filesystem::path stages_from;
   Runtime runtime;
   ProgressSink progress;
   std::function<bool()> stop;  ///< asked after each step; true: the run ends with a resumable checkpoint
@@ -190,7 +193,8 @@ struct RunOptions {
 ///   log.jsonl               one line an epoch (and every `log_every` steps, and a validation)
 ///   checkpoint.safetensors  the last state, to be resumed from
 ///   best.safetensors        weights of the best epoch by validation, where there is one
-///   <stage>.safetensors     the weights that an earlier stage of several ended with, in the same form
+///   stage-<name>.safetensors, stage-<name>.objective.safetensors
+///                           what an earlier stage of several ended with: the weights, and what only trains
 ///   model.safetensors       the weights to deploy, with model, preprocessing and version in the metadata
 ///   done.json               written last, when the run is complete
 struct RunSummary {
@@ -200,7 +204,9 @@ struct RunSummary {
 
 /// Trains an experiment. Seeds LibTorch's generator, which is the process's own.
 /// @throws ConfigError if the folder isn't empty and `resume` isn't set, or if it was begun with another experiment;
-///         WorkError for a loss that isn't finite or a full disk: the last checkpoint stays.
+///         or if no stage of `stages_from` can be taken over; WorkError for a loss that isn't finite or a full disk: the
+///         last checkpoint stays.
+/// A run that takes stages over ends with the bits of one that trained them (same threads, same choice of products).
 RunSummary train_experiment(const Experiment& experiment, const Catalogue& catalogue, const RunOptions& options);
 
 /// A model with its weights, for evaluation. @param weights  empty: the model's own start (only for benchmarks).
