@@ -43,16 +43,22 @@ void VitOptions::validate(const std::string& where) const {
   REID_CHECK(preprocess.height >= patch && preprocess.width >= patch, ConfigError,
              fmt::format("{}/preprocess: height and width must be at least a patch ({}), got {} and {}", where, patch,
                          preprocess.height, preprocess.width));
+  REID_CHECK(stem != Stem::ics || (stride == patch && patch % 2 == 0), ConfigError,
+             fmt::format("{}/stem: value must be patch where patches overlap or have an odd side, got ics with patch {} and stride {}",
+                         where, patch, stride));
 }
 
 namespace {
 
+MapSize places(const VitOptions& options) {
+  return {(options.preprocess.height - options.patch) / options.stride + 1,
+          (options.preprocess.width - options.patch) / options.stride + 1};
+}
+
 /// A convolution with bias whose kernel is a patch.
 class Patches : public PatchEmbedding {
  public:
-  explicit Patches(const VitOptions& options)
-      : grid_{(options.preprocess.height - options.patch) / options.stride + 1,
-              (options.preprocess.width - options.patch) / options.stride + 1} {
+  explicit Patches(const VitOptions& options) : grid_(places(options)) {
     proj_ = register_module("proj", torch::nn::Conv2d(torch::nn::Conv2dOptions(3, options.encoder.width, options.patch)
                                                           .stride(options.stride)));
     const torch::NoGradGuard no_grad;
@@ -64,6 +70,37 @@ class Patches : public PatchEmbedding {
  private:
   MapSize grid_;
   torch::nn::Conv2d proj_{nullptr};
+};
+
+/// TransReID-SSL's stem: three convolutions at half the size, then one with bias over what is left of a patch.
+class ConvStemPatches : public PatchEmbedding {
+ public:
+  explicit ConvStemPatches(const VitOptions& options) : grid_(places(options)) {
+    auto conv = std::make_shared<torch::nn::Module>("conv");
+    conv1_ = conv->register_module("0", torch::nn::Conv2d(nn::conv_options(3, kWidth, 7, 2)));
+    ibn1_ = conv->register_module("1", nn::IbnA(kWidth));
+    conv2_ = conv->register_module("3", torch::nn::Conv2d(nn::conv_options(kWidth, kWidth, 3)));
+    ibn2_ = conv->register_module("4", nn::IbnA(kWidth));
+    conv3_ = conv->register_module("6", torch::nn::Conv2d(nn::conv_options(kWidth, kWidth, 3)));
+    bn3_ = conv->register_module("7", torch::nn::BatchNorm2d(kWidth));
+    conv_ = register_module("conv", conv);
+    const auto patch = options.patch / 2;
+    proj_ = register_module("proj", torch::nn::Conv2d(torch::nn::Conv2dOptions(kWidth, options.encoder.width, patch).stride(patch)));
+  }
+  torch::Tensor forward(const torch::Tensor& images) override {
+    const auto x = ibn2_(conv2_(ibn1_(conv1_(images)).relu_())).relu_();
+    return proj_(nn::conv_bn_act(x, conv3_, bn3_)).flatten(2).transpose(1, 2);
+  }
+  MapSize grid() const override { return grid_; }
+  void fold_batch_norms() override { nn::fold_batch_norm(*conv_, "7", conv3_, bn3_); }
+
+ private:
+  static constexpr int64_t kWidth = 64;
+  MapSize grid_;
+  std::shared_ptr<torch::nn::Module> conv_;
+  torch::nn::Conv2d conv1_{nullptr}, conv2_{nullptr}, conv3_{nullptr}, proj_{nullptr};
+  nn::IbnA ibn1_{nullptr}, ibn2_{nullptr};
+  torch::nn::BatchNorm2d bn3_{nullptr};
 };
 
 /// The whole picture's feature, and the parts' divided by their number behind it.
@@ -280,11 +317,16 @@ void register_vit(nn::ModelRegistry& registry) {
         {variant.summary,
          "Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021, arXiv:2010.11929; He et al., TransReID, ICCV 2021, "
          "arXiv:2102.04378",
-         "damo-cv/TransReID model/backbones/vit_pytorch.py, model/make_model.py",
-         "faithful to TransReID; side information is cameras'"},
+         "damo-cv/TransReID model/backbones/vit_pytorch.py, model/make_model.py; damo-cv/TransReID-SSL (stem ics)",
+         "faithful to TransReID, and to TransReID-SSL's stem; side information is cameras'"},
         defaults, [](VitOptions& options, const std::string& pointer) {
-          return std::make_shared<VisionTransformer>(std::make_shared<Patches>(options), options.encoder,
-                                                     options.preprocess, pointer);
+          std::shared_ptr<PatchEmbedding> patches;
+          if (options.stem == Stem::ics) {
+            patches = std::make_shared<ConvStemPatches>(options);
+          } else {
+            patches = std::make_shared<Patches>(options);
+          }
+          return std::make_shared<VisionTransformer>(std::move(patches), options.encoder, options.preprocess, pointer);
         });
   }
 }

@@ -18,7 +18,7 @@ test::Fixture fixture(const std::string& name) {
 }  // namespace
 
 TEST_CASE("Features, neck and gradients equal TransReID's code", "[models][parity][vit]") {
-  for (const auto* file : {"vit_stride16", "vit_stride12", "vit_jpm", "vit_jpm_odd"}) {
+  for (const auto* file : {"vit_stride16", "vit_stride12", "vit_jpm", "vit_jpm_odd", "vit_ics"}) {
     const auto expected = fixture(file);
     const auto height = expected.settings.at("height").get<int64_t>();
     const auto width = expected.settings.at("width").get<int64_t>();

@@ -235,6 +235,51 @@ TEST_CASE("Weights are read as they are published", "[models][vit][weights]") {
   check(ssl, "transreid-ssl", no_neck);
 }
 
+TEST_CASE("A convolution stem takes TransReID-SSL's weights and nobody else's, and folds its batch norm", "[models][vit][weights]") {
+  const auto part = small({{"stem", "ics"}});
+  auto source = make(part);
+  test::fill_by_formula(*source);
+  const auto state = nn::state_of(*source);
+  for (const char* name : {"conv.0.weight", "conv.1.IN.weight", "conv.1.BN.running_var", "conv.3.weight", "conv.4.IN.bias",
+                           "conv.6.weight", "conv.7.running_mean", "proj.bias"}) {
+    REQUIRE(state.count(std::string("patch_embed.") + name) == 1);
+  }
+  // What a self-supervised teacher leaves, and what fine-tuning makes of it.
+  nn::StateDict teacher, tuned;
+  for (const auto& [name, tensor] : state) {
+    const bool neck = name.rfind("bottleneck", 0) == 0;
+    if (!neck) teacher["module.backbone." + name] = tensor;
+    tuned[neck ? name : "base." + name] = tensor;
+  }
+  teacher["module.head.last_layer.weight_g"] = torch::zeros({3, 1});
+  tuned["classifier.weight"] = torch::zeros({7, 24});
+  for (const auto* file : {&teacher, &tuned}) {
+    auto target = make(part);
+    nn::LoadOptions options;
+    options.allow_missing_neck = file == &teacher;
+    REQUIRE(nn::load_state(*target, *file, target->layouts(), "file", options).layout == (file == &teacher ? "transreid-ssl" : "transreid"));
+    for (const auto& [name, tensor] : nn::state_of(*target)) {
+      if (name.rfind("bottleneck", 0) != 0) REQUIRE(torch::equal(tensor, state.at(name)));
+    }
+  }
+  auto plain = make(small());
+  REQUIRE_THROWS_WITH(nn::load_state(*plain, tuned, plain->layouts(), "file"), Catch::Contains("patch_embed.conv.0.weight"));
+
+  // Trained statistics, then folded.
+  source->to(torch::kFloat64);
+  const auto images = test::formula_images("train", 4, 64, 32).to(torch::kFloat64);
+  source->train();
+  source->encode_image(images);
+  source->eval();
+  const torch::NoGradGuard no_grad;
+  const auto before = source->encode_image(images, nn::want_neck);
+  source->fold_batch_norms();
+  const auto after = source->encode_image(images, nn::want_neck);
+  REQUIRE(test::relative_error(after.embedding, before.embedding) < 1e-10);
+  REQUIRE(nn::state_of(*source).count("patch_embed.conv.7.weight") == 0);
+  REQUIRE(nn::state_of(*source).count("patch_embed.conv.4.BN.weight") == 1);
+}
+
 TEST_CASE("The jigsaw's order by hand", "[models][vit]") {
   const auto order = [](int64_t parts, int64_t shift, int64_t groups, bool shuffle, int64_t places) {
     return models::jigsaw_order({parts, shift, groups, shuffle}, places, "/jpm");
@@ -382,4 +427,6 @@ TEST_CASE("Wrong options of a vision transformer are refused", "[models][vit]") 
   REQUIRE_THROWS_WITH(make(small({{"preprocess", {{"height", 8}, {"width", 32}}}})), Catch::Contains("patch (16)"));
   REQUIRE_THROWS_AS(make(small({{"drop_path", 1.5}})), ConfigError);
   REQUIRE_THROWS_AS(make(small({{"stride", 0}})), ConfigError);
+  REQUIRE_THROWS_WITH(make(small({{"stem", "ics"}, {"stride", 12}})), Catch::Contains("/model/stem") && Catch::Contains("stride 12"));
+  REQUIRE_THROWS_WITH(make(small({{"stem", "ics"}, {"patch", 15}, {"stride", 15}})), Catch::Contains("odd side"));
 }

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes tests/fixtures/models/vit*.json from TransReID's vision transformer.
 
-    python tests/reference/vit.py --transreid CLONE
+    python tests/reference/vit.py --transreid CLONE --ssl CLONE
 
-CLONE is a clone of damo-cv/TransReID. The network is filled by formula (formula.py) and computes in double. Small
+The clones are of damo-cv/TransReID and damo-cv/TransReID-SSL. The network is filled by formula (formula.py) and computes in double. Small
 networks (as wide as needed for several heads) give features, the neck's features and gradients of one training step
-without stochastic depth, also with cameras (SIE) and local features (JPM); tables of positions are resized as
+without stochastic depth, also with cameras (SIE), local features (JPM) and the convolution stem (ICS); tables of positions are resized as
 `resize_pos_embed` does.
 """
 import argparse
@@ -24,20 +24,20 @@ import formula
 FIXTURES = pathlib.Path(__file__).resolve().parents[1] / "fixtures" / "models"
 
 
-def load(clone):
+def load(source):
     # The module imports container_abcs from a part of PyTorch that is gone.
     six = types.ModuleType("torch._six")
     six.container_abcs = collections.abc
     sys.modules["torch._six"] = six
-    spec = importlib.util.spec_from_file_location("reference_vit", clone / "model/backbones/vit_pytorch.py")
+    spec = importlib.util.spec_from_file_location("reference_vit", source / "model/backbones/vit_pytorch.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def network(vit, name, height, width, stride, size):
+def network(vit, name, height, width, stride, size, made_by="damo-cv/TransReID", options=None, **extra):
     net = vit.TransReID(img_size=(height, width), patch_size=16, stride_size=stride, qkv_bias=True, drop_path_rate=0.0,
-                        norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-6), num_classes=0, **size)
+                        norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-6), num_classes=0, **extra, **size)
     neck = torch.nn.BatchNorm1d(size["embed_dim"])
     neck.bias.requires_grad_(False)
     formula.fill(net)
@@ -45,6 +45,8 @@ def network(vit, name, height, width, stride, size):
     net.double()
     neck.double()
     formula.momentum_one(neck)
+    formula.momentum_one(net)
+    net.forward = functools.partial(net.forward, cam_label=None, view_label=None)
     images = formula.images("train", 4, height, width).double()
     tensors = {}
     net.train()
@@ -67,8 +69,8 @@ def network(vit, name, height, width, stride, size):
         tensors["eval.embedding"], tensors["eval.neck"] = feature, neck(feature)
     settings = {"height": height, "width": width, "stride": stride, "tokens": net.pos_embed.shape[1],
                 "options": {"width": size["embed_dim"], "depth": size["depth"], "heads": size["num_heads"],
-                            "mlp_ratio": size["mlp_ratio"]}}
-    formula.write(FIXTURES / (name + ".json"), "damo-cv/TransReID model/backbones/vit_pytorch.py", tensors, settings, 12)
+                            "mlp_ratio": size["mlp_ratio"], **(options or {})}}
+    formula.write(FIXTURES / (name + ".json"), made_by + " model/backbones/vit_pytorch.py", tensors, settings, 12)
 
 
 def local_network(clone, vit, name, height, width, size, cameras):
@@ -145,7 +147,9 @@ def positions(vit):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--transreid", type=pathlib.Path, required=True)
-    clone = parser.parse_args().transreid
+    parser.add_argument("--ssl", type=pathlib.Path, required=True)
+    arguments = parser.parse_args()
+    clone = arguments.transreid
     vit = load(clone)
     small = {"embed_dim": 32, "depth": 3, "num_heads": 4, "mlp_ratio": 4.0}
     network(vit, "vit_stride16", 256, 128, 16, small)
@@ -153,6 +157,8 @@ def main():
     local_network(clone, vit, "vit_jpm", 256, 128, small, 3)
     local_network(clone, vit, "vit_jpm_odd", 240, 112, small, 2)  # 105 places
     positions(vit)
+    network(load(arguments.ssl / "transreid_pytorch"), "vit_ics", 256, 128, 16, small, "damo-cv/TransReID-SSL",
+            {"stem": "ics"}, stem_conv=True)
 
 
 if __name__ == "__main__":

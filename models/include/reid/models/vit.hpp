@@ -4,6 +4,7 @@
 #include <torch/nn/modules/batchnorm.h>
 #include <torch/nn/modules/conv.h>
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -78,20 +79,28 @@ struct EncoderOptions {
   nn::TransformerOptions block() const;
 };
 
+/// What makes the tokens of a picture's places.
+///   patch  one convolution over each patch
+///   ics    three convolutions at half the picture's size with IBN, IBN and batch norm, then one over each patch (TransReID-SSL)
+enum class Stem { patch, ics };
+
 /// Options of `vit_b16`, `vit_s16` and `vit_tiny`.
 struct VitOptions {
   int64_t patch = 16;
   int64_t stride = 16;
+  Stem stem = Stem::patch;
   EncoderOptions encoder;
   PreprocessOptions preprocess{.mean = {0.5, 0.5, 0.5}, .std = {0.5, 0.5, 0.5}};
   template <class V>
   void fields(V&& v) {
     v("patch", patch, "side of a patch in pixels", Range{1, 256});
     v("stride", stride, "step between patches; below `patch` they overlap", Range{1, 256});
+    v("stem", stem, "patch: a convolution over each patch; ics: TransReID-SSL's convolutions with IBN before it, for patches of "
+      "even side that don't overlap");
     encoder.fields(v);
     v("preprocess", preprocess, "test-time preprocessing; the position table is of its height and width");
   }
-  /// @throws ConfigError also for pictures smaller than a patch.
+  /// @throws ConfigError also for pictures smaller than a patch, and for the stem `ics` with overlapping or odd patches.
   void validate(const std::string& where) const;
 };
 
@@ -126,19 +135,21 @@ class Jigsaw;
 ///   Z0 = [cls; E(image)] + P + c S[camera];   Z = blocks(Z0);   f = LN(Z)[cls];   neck = BN(f), beta 0
 /// with E a convolution of kernel `patch` and step `stride` (n = floor((L - patch) / stride) + 1 places along a side of
 /// length L: 128 at 256x128 and stride 16, 210 at stride 12), or, in the hybrid, a convolutional body whose last map's
-/// positions are projected to D; S and c are there with `sie` only. Without `jpm` the embedding is f. With it, Y being the tokens
+/// positions are projected to D; with the stem `ics`, E(x) = conv_{p/2, p/2}(ReLU BN conv3(ReLU IBN conv3(ReLU IBN conv7_2(x)))), 64
+/// channels wide; S and c are there with `sie` only. Without `jpm` the embedding is f. With it, Y being the tokens
 /// before the last block and pi the order of `JigsawOptions`,
 ///   l_k = LN'(block'([Y_cls; Y_pi(places of part k)]))[cls],  k = 1 .. P;    embedding [f, l_1 / P, ..., l_P / P]
 /// and after the necks, one for each, likewise. block' and LN' begin as copies of the last block and norm.
 /// Paper: Dosovitskiy et al., ICLR 2021, arXiv:2010.11929, Sec. 3.1 (and "Hybrid Architecture"); He et al., "TransReID",
-/// ICCV 2021, arXiv:2102.04378, Sec. 3.1 to 3.3.
+/// ICCV 2021, arXiv:2102.04378, Sec. 3.1 to 3.3; Luo et al., "Self-Supervised Pre-Training for Transformer-Based Person
+/// Re-Identification", arXiv:2111.12084, Sec. 3.3 (the IBN-based convolution stem, ICS).
 /// Reference: damo-cv/TransReID model/backbones/vit_pytorch.py and model/make_model.py (build_transformer and
-/// build_transformer_local).
+/// build_transformer_local); damo-cv/TransReID-SSL transreid_pytorch/model/backbones/vit_pytorch.py (PatchEmbed with stem_conv).
 /// Differs from it: no classifiers; cameras alone are side information, not viewpoints; the last blocks compute the class token
 /// alone unless their tokens are wanted; where the places can't be dealt out in equal shares, one more, the last but one, is
 /// taken twice, as there, but sizes for which that doesn't help are an error.
-/// Parity: tests/models/vit_parity_test.cpp: features before and after the necks, gradients, position tables, with SIE and JPM.
-/// Names: cls_token, pos_embed [1, 1 + h w, D], patch_embed.proj (hybrid: also patch_embed.backbone), blocks.N, norm,
+/// Parity: tests/models/vit_parity_test.cpp: features before and after the necks, gradients, position tables, with SIE, JPM and ICS.
+/// Names: cls_token, pos_embed [1, 1 + h w, D], patch_embed.proj (hybrid: also patch_embed.backbone; ics: patch_embed.conv), blocks.N, norm,
 /// bottleneck; sie_embed [cameras, 1, D]; jigsaw.block, jigsaw.norm, jigsaw.bottleneck_K. Normal(0, 0.02) for tokens, positions and linear layers, biases 0.
 /// Tokens: all 1 + h w, class token first, after the last block and before the final norm.
 /// Maps: one, [N, 1, h, w]: attention roll-out (Abnar and Zuidema, ACL 2020, arXiv:2005.00928) from the class token,
@@ -195,3 +206,9 @@ class VisionTransformer : public nn::Model, public nn::TransformerEncoder, publi
 torch::Tensor resize_positions(const torch::Tensor& table, MapSize grid, const std::string& source);
 
 }  // namespace reid::models
+
+template <>
+struct reid::EnumNames<reid::models::Stem> {
+  static constexpr std::array<std::pair<reid::models::Stem, const char*>, 2> values{
+      {{reid::models::Stem::patch, "patch"}, {reid::models::Stem::ics, "ics"}}};
+};
