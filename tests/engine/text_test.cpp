@@ -317,6 +317,15 @@ TEST_CASE("stages that another run has ended are taken over to the same bits", "
     set_json(changed, change);
     REQUIRE_THROWS_AS(world.train(changed, options), Error);
   }
+  const auto log = read_file(world.dir / "first/log.jsonl");
+  for (const char* damage : {"[1]\n", "{\"stage\": 1}\n", "{\"stage\": \"teacher\", \"step\": \"x\"}\n"}) {
+    CAPTURE(damage);
+    write_file_atomic(world.dir / "first/log.jsonl", log + damage);
+    REQUIRE_THROWS_AS(world.train(other, options), ConfigError);
+  }
+  write_file_atomic(world.dir / "first/log.jsonl", log);
+  write_file_atomic(world.dir / "first/stage-teacher.objective.safetensors", "damaged");
+  REQUIRE_THROWS_WITH(world.train(other, options), Contains("stage-teacher.objective.safetensors"));
   options.stages_from = world.dir / "nothing";
   REQUIRE_THROWS_WITH(world.train(other, options), Contains("nothing: run must have ended a stage"));
   REQUIRE_FALSE(std::filesystem::exists(world.dir / "refused"));

@@ -133,7 +133,8 @@ class Run {
   nn::StageResult unlearned_stage(std::size_t index);
   void keep_stage(std::size_t index);
   void begin_next_stage(std::size_t index);
-  void take_over(std::size_t count);
+  void read_stages(std::size_t count);
+  void take_over();
   std::string stage_pointer(std::size_t index) const {
     return experiment_.stages.size() == 1 ? std::string() : fmt::format("/stages/{}", index);
   }
@@ -158,6 +159,8 @@ class Run {
   std::optional<nn::StageResult> previous_;   // of the stage that ended last
   std::unique_ptr<LogFile> log_;
   std::optional<Checkpoint> resume_from_;
+  std::vector<nn::StageResult> taken_;  // stages of another run, and their lines of its log
+  std::vector<Json> taken_lines_;
   Json best_;  // {"epoch", "stage", "value"} or null
   int64_t steps_ = 0;
 };
@@ -242,32 +245,41 @@ void Run::begin_next_stage(std::size_t index) {
   for (const auto& [tensor_name, tensor] : nn::state_of(*model_)) tensor.copy_(ended.at(tensor_name));
 }
 
-/// The first `count` stages as `stages_from` ended them, with their lines of its log.
-void Run::take_over(std::size_t count) {
-  const auto& run = options_.stages_from;
-  std::map<std::string, int64_t> steps;
-  for (std::size_t i = 0; i < count; ++i) steps[experiment_.stages[i].name] = 0;
-  std::istringstream lines(read_file(run / kLog));
-  for (std::string text; std::getline(lines, text);) {
-    const auto line = parse_json(text, (run / kLog).string());
-    const auto stage = steps.find(line.value("stage", std::string()));
-    if (stage == steps.end()) continue;
-    stage->second = std::max(stage->second, line.value("step", int64_t{0}));
-    log_->write(line);
-  }
+/// The first `count` stages as `stages_from` ended them, with their lines of its log and their steps.
+void Run::read_stages(std::size_t count) {
+  const auto log = options_.stages_from / kLog;
   for (std::size_t i = 0; i < count; ++i) {
     const auto& name = experiment_.stages[i].name;
-    log_->write(Json{{"stage", name}, {"event", "taken_over"}, {"from", run.string()}});
-    steps_ += steps.at(name);
-    auto learned = unlearned_stage(i);
-    const auto files = stage_files(run, name);
+    auto& learned = taken_.emplace_back(unlearned_stage(i));
+    const auto files = stage_files(options_.stages_from, name);
     restore_module(*learned.model, nn::read_weights(files.model).tensors, files.model.string());
     restore_module(*learned.objective, nn::read_weights(files.objective).tensors, files.objective.string());
-    model_ = learned.model;
-    objective_ = learned.objective;
+    int64_t steps = 0;
+    std::istringstream lines(read_file(log));
+    for (std::string text; std::getline(lines, text);) {
+      try {
+        const auto line = parse_json(text, log.string());
+        if (line.at("stage").get<std::string>() != name) continue;
+        steps = std::max(steps, line.value("step", int64_t{0}));
+        taken_lines_.push_back(line);
+      } catch (const Json::exception& problem) {
+        throw ConfigError(fmt::format("{}: lines must be of a training log, got others ({})", log.string(), problem.what()));
+      }
+    }
+    taken_lines_.push_back(Json{{"stage", name}, {"event", "taken_over"}, {"from", options_.stages_from.string()}});
+    steps_ += steps;
+  }
+}
+
+void Run::take_over() {
+  for (const auto& line : taken_lines_) log_->write(line);
+  for (std::size_t i = 0; i < taken_.size(); ++i) {
+    model_ = taken_[i].model;
+    objective_ = taken_[i].objective;
     keep_stage(i);
     begin_next_stage(i);
   }
+  taken_.clear();
 }
 
 std::unique_ptr<Trainer> Run::make_stage(std::size_t index) {
@@ -439,6 +451,7 @@ RunSummary Run::execute() {
   REID_CHECK(!taking_over || first_stage > 0, ConfigError,
              fmt::format("{}: run must have ended a stage that this experiment begins with, on the same data, model, start "
                          "and seed, got none", options_.stages_from.string()));
+  read_stages(first_stage);
   int64_t log_bytes = 0;
   if (resuming) {
     resume_from_ = load_checkpoint(output / kCheckpoint);
@@ -482,7 +495,7 @@ RunSummary Run::execute() {
                    .decoder();
   }
 
-  if (taking_over) take_over(first_stage);
+  take_over();
   for (std::size_t i = first_stage; i < experiment_.stages.size(); ++i) {
     const bool more = i + 1 < experiment_.stages.size();
     if (!run_stage(i) || (more && options_.stop && options_.stop())) {
