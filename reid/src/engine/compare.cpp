@@ -236,10 +236,8 @@ bool Comparison::perform(const Job& job, std::size_t number) {
     const auto summary = train_experiment(*job.experiment, catalogue_, run);
     if (!summary.finished) return false;
     double seconds = 0;
-    std::istringstream log(read_file(run.output / "log.jsonl"));
-    for (std::string line; std::getline(log, line);) {
-      const auto json = parse_json(line, "log.jsonl");
-      if (json.at("event") == "epoch") seconds += json.at("seconds").get<double>();
+    for (const auto& line : read_json_lines(run.output / "log.jsonl")) {
+      if (line.at("event") == "epoch") seconds += line.at("seconds").get<double>();
     }
     training = Json{{"seconds", seconds}, {"summary", summary.json}};
     model = open_run(run.output, catalogue_);

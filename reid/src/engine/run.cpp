@@ -248,6 +248,7 @@ void Run::begin_next_stage(std::size_t index) {
 /// The first `count` stages as `stages_from` ended them, with their lines of its log and their steps.
 void Run::read_stages(std::size_t count) {
   const auto log = options_.stages_from / kLog;
+  const auto lines = read_json_lines(log);
   for (std::size_t i = 0; i < count; ++i) {
     const auto& name = experiment_.stages[i].name;
     auto& learned = taken_.emplace_back(unlearned_stage(i));
@@ -255,10 +256,8 @@ void Run::read_stages(std::size_t count) {
     restore_module(*learned.model, nn::read_weights(files.model).tensors, files.model.string());
     restore_module(*learned.objective, nn::read_weights(files.objective).tensors, files.objective.string());
     int64_t steps = 0;
-    std::istringstream lines(read_file(log));
-    for (std::string text; std::getline(lines, text);) {
+    for (const auto& line : lines) {
       try {
-        const auto line = parse_json(text, log.string());
         if (line.at("stage").get<std::string>() != name) continue;
         steps = std::max(steps, line.value("step", int64_t{0}));
         taken_lines_.push_back(line);
@@ -451,7 +450,7 @@ RunSummary Run::execute() {
   REID_CHECK(!taking_over || first_stage > 0, ConfigError,
              fmt::format("{}: run must have ended a stage that this experiment begins with, on the same data, model, start "
                          "and seed, got none", options_.stages_from.string()));
-  read_stages(first_stage);
+  if (taking_over) read_stages(first_stage);
   int64_t log_bytes = 0;
   if (resuming) {
     resume_from_ = load_checkpoint(output / kCheckpoint);
@@ -507,6 +506,15 @@ RunSummary Run::execute() {
 }
 
 }  // namespace
+
+std::vector<Json> read_json_lines(const fs::path& path) {
+  std::vector<Json> result;
+  std::istringstream lines(read_file(path));
+  for (std::string text; std::getline(lines, text);) {
+    result.push_back(parse_json(text, fmt::format("{}, line {}", path.string(), result.size() + 1)));
+  }
+  return result;
+}
 
 StageFiles stage_files(const fs::path& run, const std::string& stage) {
   return {run / fmt::format("stage-{}.safetensors", stage), run / fmt::format("stage-{}.objective.safetensors", stage)};

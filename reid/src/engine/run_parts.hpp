@@ -12,6 +12,9 @@ namespace reid::engine {
 /// `"weights"` of an experiment: a file's name, an object, a list of them, or null. @throws ConfigError for anything else.
 std::vector<WeightsOptions> weights_of(const Experiment& experiment);
 
+/// The values of a file that holds one a line. @throws ConfigError naming file and line for anything that isn't JSON.
+std::vector<Json> read_json_lines(const std::filesystem::path& path);
+
 /// What an earlier stage of several leaves in the run's folder.
 struct StageFiles {
   std::filesystem::path model, objective;
