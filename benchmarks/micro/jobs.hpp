@@ -18,12 +18,15 @@ namespace reid::bench {
 /// Best seconds of jobs that take turns.
 class Jobs {
  public:
+  /// @param wait  waits until what a job has begun is done, for devices that work beside the program
+  explicit Jobs(std::function<void()> wait = [] {}) : wait_(std::move(wait)) {}
   void add(std::string name, std::function<void()> run) { jobs_.push_back({std::move(name), std::move(run), 1e300}); }
   void run(int64_t rounds) {
     for (int64_t i = 0; i < rounds; ++i) {
       for (auto& job : jobs_) {
         const auto start = std::chrono::steady_clock::now();
         job.run();
+        wait_();
         job.best = std::min(job.best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
       }
     }
@@ -44,6 +47,7 @@ class Jobs {
     std::function<void()> run;
     double best;
   };
+  std::function<void()> wait_;
   std::vector<Job> jobs_;
 };
 

@@ -6,7 +6,6 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <limits>
 #include <map>
 
 #include "reid/core/error.hpp"
@@ -16,6 +15,7 @@
 #include "reid/losses/losses.hpp"
 #include "reid/nn/blocks.hpp"
 #include "reid/ops/distance.hpp"
+#include "reid/ops/mining.hpp"
 #include "reid/ops/matmul.hpp"
 
 namespace reid::losses {
@@ -79,12 +79,9 @@ void append(nn::ObjectiveResult& result, const char* name, const Tensor& value) 
 
 Extremes find_extremes(const Tensor& features, const Tensor& labels) {
   const torch::NoGradGuard no_grad;
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const auto f = features.detach();
-  const auto distance = ops::pairwise_distance(f, f, ops::Metric::euclidean);
-  const auto same = labels.unsqueeze(0) == labels.unsqueeze(1);
-  const auto self = torch::eye(labels.size(0), labels.options().dtype(torch::kBool));
-  return {distance.masked_fill(~same | self, -kInfinity).argmax(1), distance.masked_fill(same, kInfinity).argmin(1)};
+  const auto found = ops::batch_hard(ops::pairwise_distance(f, f, ops::Metric::euclidean), labels, /*with_self=*/false);
+  return {found.positive.clamp_min(0), found.negative.clamp_min(0)};
 }
 
 Tensor transfer_kl(const Tensor& student, const Tensor& teacher, double temperature) {
@@ -330,6 +327,7 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   }
   const auto tokens = options_.detach_kv ? base.tokens.detach() : base.tokens;
   const auto source = cross_->project(tokens);
+  if (options_.detach_anchor) base.tokens = base.tokens.detach();
   if (options_.intra != IntraX::off) {
     result.total = result.total + ramp * options_.lambda_intra * intra(base, anchors, source, result);
   }

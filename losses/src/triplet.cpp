@@ -10,6 +10,7 @@
 #include "checks.hpp"
 #include "reid/losses/losses.hpp"
 #include "reid/ops/distance.hpp"
+#include "reid/ops/mining.hpp"
 
 namespace reid::losses {
 
@@ -27,19 +28,11 @@ torch::Tensor Triplet::forward(const nn::LossInput& input) {
   if (x.scalar_type() == torch::kHalf || x.scalar_type() == torch::kBFloat16) x = x.to(torch::kFloat32);
   const auto squared = ops::pairwise_distance(x, x, ops::Metric::euclidean);
   const auto distance = squared.clamp_min(1e-12).sqrt();  // [N, N]
-  torch::Tensor hardest_positive, hardest_negative, has_negative;
-  {
-    const torch::NoGradGuard no_grad;
-    const auto same = input.labels.unsqueeze(0) == input.labels.unsqueeze(1);
-    const double infinity = std::numeric_limits<double>::infinity();
-    hardest_positive = distance.masked_fill(~same, -infinity).argmax(1, /*keepdim=*/true);
-    hardest_negative = distance.masked_fill(same, infinity).argmin(1, /*keepdim=*/true);
-    has_negative = (~same).any(1);
-  }
-  const auto positive = distance.gather(1, hardest_positive).squeeze(1);
-  const auto negative = distance.gather(1, hardest_negative).squeeze(1);
+  const auto hardest = ops::batch_hard(distance, input.labels, /*with_self=*/true);
+  const auto positive = distance.gather(1, hardest.positive.unsqueeze(1)).squeeze(1);
+  const auto negative = distance.gather(1, hardest.negative.clamp_min(0).unsqueeze(1)).squeeze(1);
   auto gap = positive - negative;
-  if (!input.labels.is_cpu()) gap = gap.masked_fill(~has_negative, std::numeric_limits<double>::quiet_NaN());
+  if (!input.labels.is_cpu()) gap = gap.masked_fill(hardest.negative < 0, std::numeric_limits<double>::quiet_NaN());
   return options_.margin ? (gap + *options_.margin).clamp_min(0).mean() : torch::softplus(gap).mean();
 }
 

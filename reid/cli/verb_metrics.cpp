@@ -10,6 +10,7 @@
 #include <string>
 
 #include "reid/core/error.hpp"
+#include "reid/engine/device.hpp"
 #include "reid/metrics/evaluate.hpp"
 #include "reid/metrics/npy.hpp"
 #include "verb.hpp"
@@ -20,7 +21,7 @@ namespace {
 struct MetricsFlags {
   std::string query, gallery, query_ids, gallery_ids, query_cams, gallery_cams, query_clothes, gallery_clothes;
   std::string protocol, metric, rerank, ranking;
-  std::string ties = "stable", product = "auto";
+  std::string ties = "stable", product = "auto", devices = "auto";
   std::optional<int64_t> k1, k2, top, times;
   std::optional<double> lambda, alpha;
   bool emulate_half = false;
@@ -116,6 +117,7 @@ void run(const MetricsFlags& flags, const Common& common) {
   if (!flags.metric.empty()) options.metric = parse_enum<ops::Metric>("--metric", flags.metric);
   options.ties = parse_enum<metrics::Ties>("--ties", flags.ties);
   options.product = parse_enum<ops::Product>("--product", flags.product);
+  options.devices = engine::select_devices(flags.devices);
   options.rerank = rerank_options(flags);
   options.seed = common.seed.value_or(0);
   options.ranking_top = flags.top.value_or(0);
@@ -158,6 +160,8 @@ void add_metrics(CLI::App& app, Common& common) {
   verb->add_option("--ties", flags->ties, "equal distances: stable (by gallery index), worst or best for the score")
       ->capture_default_str();
   verb->add_option("--product", flags->product, "library of the products: auto (measured), aten or onednn")
+      ->capture_default_str();
+  verb->add_option("--device", flags->devices, "auto, cpu, cuda, cuda:K, several with commas between, or cuda:all: the gallery is split")
       ->capture_default_str();
   verb->add_option("--ranking", flags->ranking, "write the first --top gallery rows of each query, .npy [Q, K] int64, -1: none")
       ->check(writable_file());

@@ -239,9 +239,15 @@ TEST_CASE("devices are named or refused", "[engine]") {
   REQUIRE_THROWS_AS(engine::select_device("cuda:x"), DeviceError);
   REQUIRE_THROWS_AS(engine::select_device("cuda:-1"), DeviceError);
   REQUIRE_THROWS_AS(engine::select_device("cuda:99"), DeviceError);
+  REQUIRE(engine::select_devices("cpu").empty());
+  REQUIRE_THROWS_WITH(engine::select_devices("cpu,cpu"), Contains("each of several must be named once, got 'cpu,cpu'"));
+  REQUIRE_THROWS_AS(engine::select_devices("cpu,"), DeviceError);
+  REQUIRE_THROWS_AS(engine::select_devices("cuda:0,gpu"), DeviceError);
   if (!torch::cuda::is_available()) {
     REQUIRE(engine::select_device("auto").is_cpu());
     REQUIRE_THROWS_WITH(engine::select_device("cuda"), Contains("no CUDA device"));
+    REQUIRE_THROWS_WITH(engine::select_devices("cuda:all"), Contains("no CUDA device"));
+    REQUIRE(engine::select_devices("auto").empty());
   }
   const auto environment = engine::environment(engine::make_runtime("cpu", 2));
   REQUIRE(environment.at("threads") == 2);

@@ -337,6 +337,25 @@ TEST_CASE("detached keys leave queries as the only way to the encoder", "[losses
   REQUIRE(gradient[false].narrow(1, 1, kTokens - 1).abs().max().item<double>() > 0);
 }
 
+TEST_CASE("with detached keys and anchors the encoder learns from the base and the transfer alone", "[losses][x_reid]") {
+  const auto gradient = [](const Json& options) {
+    Scene scene;
+    const auto objective = make(options, scene.model);
+    auto batch = scene.batch;
+    batch.images = scene.batch.images.clone().requires_grad_();
+    objective->compute(scene.model, batch, full_ramp()).total.backward();
+    if (options.contains("detach_anchor")) {  // the block learns all the same
+      REQUIRE(objective->named_parameters()["cross.blocks.0.attn.qkv.weight"].grad().abs().max().item<double>() > 0);
+    }
+    return batch.images.grad();
+  };
+  const auto base = gradient({{"intra", "off"}, {"inter", "off"}});
+  const auto silent = gradient({{"detach_kv", true}, {"detach_anchor", true}, {"transfer", "none"}});
+  REQUIRE((silent - base).abs().max().item<double>() < 1e-12 * base.abs().max().item<double>());
+  const auto taught = gradient({{"detach_kv", true}, {"detach_anchor", true}});
+  REQUIRE((taught - base).abs().max().item<double>() > 1e-6 * base.abs().max().item<double>());
+}
+
 TEST_CASE("every switch changes what is computed", "[losses][x_reid]") {
   std::set<std::string> seen;
   for (const auto& part : std::vector<Json>{Json::object(),

@@ -177,6 +177,38 @@ TEST_CASE("real-valued features score the same to the bit for any tiles and thre
   at::set_num_threads(threads);
 }
 
+TEST_CASE("a gallery split between devices scores the same to the bit", "[metrics][evaluate]") {
+  torch::manual_seed(14);
+  auto query = random_set(300, 40, 12, 9), gallery = random_set(1700, 42, 12, 9);
+  query.ids = query.ids + 1;
+  gallery.ids = gallery.ids - 1;  // with junk
+  for (const auto& [name, metric] : {std::pair{"market1501", Metric::euclidean}, {"cuhk03_classic_labeled", Metric::cosine}}) {
+    for (const int64_t top : {0, 7}) {
+      EvaluateOptions options;
+      options.metric = metric;
+      options.ranking_top = top;
+      options.product = reid::ops::Product::aten;
+      for (const auto ties : {Ties::stable, Ties::worst, Ties::best}) {
+        options.ties = ties;
+        options.devices = {};
+        const auto whole = evaluate(query, gallery, protocol(name), options);
+        CHECK_FALSE(whole.json.contains("devices"));
+        options.devices = {torch::kCPU, torch::kCPU, torch::kCPU};
+        for (const int64_t bytes : {0, 400000}) {
+          options.device_bytes = bytes;
+          const auto parted = evaluate(query, gallery, protocol(name), options);
+          INFO(name << " top " << top << " ties " << reid::enum_name(ties) << " bytes " << bytes);
+          CHECK(parted.average_precision.equal(whole.average_precision));
+          CHECK(parted.json.at("metrics") == whole.json.at("metrics"));
+          CHECK(parted.json.at("ci95") == whole.json.at("ci95"));
+          CHECK(parted.json.at("devices").size() == 3);
+          if (top > 0) CHECK(parted.ranking.equal(whole.ranking));
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("dropping junk first and masking it for every query give the same scores", "[metrics][evaluate]") {
   torch::manual_seed(13);
   auto query = random_set(40, 6, 3, 20), gallery = random_set(200, 7, 3, 20);

@@ -86,10 +86,9 @@ TEST_CASE("re-ranked distances and scores equal those of the published codes", "
     options.rerank->emulate_half = one.at("emulate_half").get<bool>();
     INFO(one.at("code").get<std::string>() << " seed " << seed);
     const Tensor kept = gallery.features.index_select(0, (gallery.ids != -1).nonzero().view(-1));
-    const auto source = reranked_distances(query.features, kept, *options.metric, reid::ops::Product::aten,
+    const auto source = reranked_distances(query.features, kept, *options.metric, {.product = reid::ops::Product::aten},
                                            resolve(*options.rerank), {});
-    const Tensor distances = torch::empty({q, kept.size(0)});
-    source->compute(0, q, distances.data_ptr<float>());
+    const Tensor distances = source->compute(0, q).front().distances;
     const double margin = options.rerank->emulate_half ? 1e-3 : 2e-6;  // the steps of half in [0.5, 1]: 5e-4
     const auto& row = one.at("first_row");
     for (std::size_t i = 0; i < row.size(); ++i) {

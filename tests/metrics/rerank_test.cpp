@@ -231,10 +231,9 @@ Matrix dense_aqe(const Features& f, bool ours, Metric metric, int64_t k, double 
 }
 
 Tensor sparse(const Features& f, Metric metric, RerankOptions options) {
-  const auto source = reranked_distances(f.query, f.gallery, metric, reid::ops::Product::aten, resolve(options), {});
-  Tensor out = torch::empty({kQueries, kItems - kQueries});
-  source->compute(0, kQueries, out.data_ptr<float>());
-  return out;
+  const Placement placement{.product = reid::ops::Product::aten};
+  const auto source = reranked_distances(f.query, f.gallery, metric, placement, resolve(options), {});
+  return source->compute(0, kQueries).front().distances.clone();
 }
 
 double worst(const Tensor& got, const Matrix& expected, bool relative = false) {
@@ -417,4 +416,53 @@ TEST_CASE("a re-ranked evaluation is the same for any number of threads, and hel
     REQUIRE(one.json["metrics"]["map"].get<double>() > plain);
   }
   at::set_num_threads(threads);
+}
+
+TEST_CASE("re-ranked distances of a gallery in parts are those of the whole", "[metrics][rerank]") {
+  torch::manual_seed(9);
+  constexpr int64_t kRows = 70, kColumns = 1300;  // three parts
+  const Tensor centres = torch::randn({40, 24});
+  const auto draw = [&](int64_t rows) {
+    return centres.index_select(0, torch::randint(0, 40, {rows}, torch::kInt64)) + 0.8 * torch::randn({rows, 24});
+  };
+  const Tensor query = draw(kRows), gallery = draw(kColumns);
+  const Placement whole{.product = reid::ops::Product::aten};
+  for (const auto& variant : rerank_variants()) {
+    for (const auto metric : {Metric::cosine, Metric::euclidean}) {
+      for (const bool half : {false, true}) {
+        if (half && variant.name != "bot") continue;
+        RerankOptions options;
+        options.variant = variant.name;
+        options.emulate_half = half;
+        options = resolve(options);
+        const Tensor expected = reranked_distances(query, gallery, metric, whole, options, {})->compute(0, kRows).front().distances.clone();
+        for (const int64_t bytes : {int64_t{0}, int64_t{100000}}) {  // the features resident, and sent in blocks
+          Placement parted{{torch::kCPU, torch::kCPU, torch::kCPU}, bytes, reid::ops::Product::aten};
+          const auto source = reranked_distances(query, gallery, metric, parted, options, {});
+          const int64_t rows = std::min(source->most_rows(), kRows);
+          INFO(variant.name << " " << reid::enum_name(metric) << " " << rows);
+          CHECK((rows < kRows) == (bytes > 0));
+          for (int64_t begin = 0; begin < kRows; begin += rows) {
+            const int64_t end = std::min(begin + rows, kRows);
+            const auto parts = source->compute(begin, end);
+            REQUIRE(parts.size() == 3);
+            for (const auto& part : parts) {
+              const Tensor own = expected.slice(0, begin, end).narrow(1, part.first, part.distances.size(1));
+              // Products of fewer rows at once are rounded otherwise.
+              CHECK((bytes == 0 ? part.distances.equal(own) : part.distances.allclose(own, 1e-5, 1e-6)));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("half precision everywhere is refused on chosen devices", "[metrics][rerank]") {
+  const Features f(3);
+  auto options = options_of("zhong_features", 5, 2);
+  options.emulate_half = true;
+  REQUIRE_THROWS_WITH(
+      reranked_distances(f.query, f.gallery, Metric::cosine, {.devices = {torch::kCPU}}, resolve(options), {}),
+      "rerank zhong_features: emulate_half must be false on a chosen device, got true");
 }

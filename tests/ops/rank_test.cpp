@@ -116,3 +116,32 @@ TEST_CASE("what doesn't fit is named before anything is read", "[ops][rank]") {
   REQUIRE_THROWS_AS(rank_hits(d, offsets, items, torch::tensor({false})), reid::ShapeError);
   REQUIRE_THROWS_AS(rank_hits(d.to(torch::kFloat64), offsets, items, removed), reid::ShapeError);
 }
+
+TEST_CASE("places are the same for a gallery in parts", "[rank]") {
+  torch::manual_seed(7);
+  for (const int64_t gallery : {1, 40, 2500}) {
+    for (const double share : {0.0, 0.02, 0.4}) {
+      const Case c = random_case(6, gallery, 9, share);
+      for (const auto ties : {Ties::stable, Ties::worst, Ties::best}) {
+        const Tensor whole = rank_hits(c.distances, c.offsets, c.items, c.removed, ties);
+        for (const int64_t step : {int64_t{1}, gallery / 3 + 1, gallery}) {
+          if (gallery / step > 50) continue;
+          std::vector<GalleryPart> parts;
+          for (int64_t first = 0; first < gallery; first += step) {
+            parts.push_back({c.distances.narrow(1, first, std::min(step, gallery - first)), first});
+          }
+          CHECK(whole.equal(rank_hits(parts, c.offsets, c.items, c.removed, ties)));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a gallery in parts must be whole", "[rank]") {
+  const Case c = random_case(2, 10, 9, 0.3);
+  const auto rank = [&](std::vector<GalleryPart> parts) { return rank_hits(parts, c.offsets, c.items, c.removed); };
+  CHECK_THROWS_WITH(rank({}), Catch::Matchers::Contains("at least one part"));
+  CHECK_THROWS_WITH(rank({{c.distances.narrow(1, 0, 4), 0}, {c.distances.narrow(1, 5, 5), 5}}),
+                    Catch::Matchers::Contains("got one from item 5 after 4 items"));
+  CHECK_THROWS_WITH(rank({{c.distances, 0}, {torch::rand({3, 2}), 10}}), Catch::Matchers::Contains("distances must be [2, G]"));
+}

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "reid/core/error.hpp"
@@ -50,6 +51,28 @@ torch::Device select_device(const std::string& name) {
   REID_CHECK(index < count, DeviceError,
              fmt::format("device: '{}' must be below cuda:{}, the number of devices, got {}", name, count, index));
   return {torch::kCUDA, static_cast<c10::DeviceIndex>(index)};
+}
+
+std::vector<torch::Device> select_devices(const std::string& names) {
+  if (names == "cuda:all") {
+    select_device("cuda");  // or an error
+    std::vector<torch::Device> all;
+    const auto count = static_cast<c10::DeviceIndex>(torch::cuda::device_count());
+    for (c10::DeviceIndex k = 0; k < count; ++k) all.emplace_back(torch::kCUDA, k);
+    return all;
+  }
+  std::vector<torch::Device> devices;
+  std::istringstream list(names + ",");
+  for (std::string name; std::getline(list, name, ',');) {
+    const auto device = select_device(name);
+    REID_CHECK(std::find(devices.begin(), devices.end(), device) == devices.end(), DeviceError,
+               fmt::format("device: each of several must be named once, got '{}'", names));
+    devices.push_back(device);
+  }
+  if (devices.size() == 1 && devices.front().is_cpu()) return {};
+  REID_CHECK(std::none_of(devices.begin(), devices.end(), [](const auto& device) { return device.is_cpu(); }), DeviceError,
+             fmt::format("device: cpu must stand alone, got '{}'", names));
+  return devices;
 }
 
 Runtime make_runtime(const std::string& device, int64_t threads) {

@@ -192,6 +192,7 @@ metrics::Result evaluate_enriched(nn::Model& model, const data::DataSet& dataset
   scoring.seed = seed;
   scoring.resamples = options.resamples;
   scoring.rerank = options.rerank;
+  if (!runtime.device.is_cpu()) scoring.devices = {runtime.device};
   std::vector<metrics::Result> results;
   for (const auto& split : splits) {
     auto query = (protocol.query_text ? sentences : features).index_select(0, split.query_rows);

@@ -24,20 +24,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int64_t kTileBytes = int64_t{256} << 20;
 constexpr int64_t kDraws = 10;                  // galleries sampled for a query under single gallery shot
 constexpr uint64_t kShotStream = 0x73686f74;    // "shot"
-
-class PlainDistances : public DistanceSource {
- public:
-  PlainDistances(const torch::Tensor& query, const torch::Tensor& gallery, ops::Metric metric, ops::Product product)
-      : rows_(query, gallery, metric, product) {}
-  void compute(int64_t begin, int64_t end, float* out) const override { rows_.compute(begin, end, out); }
-  ops::Product product() const override { return rows_.product(); }
-
- private:
-  ops::DistanceRows rows_;
-};
 
 /// The gallery items of one query's identity, and which of them are removed for it.
 struct Candidates {
@@ -107,20 +95,42 @@ void write_ranking(std::span<float> line, const Inputs& in, const Candidates& ow
   for (std::size_t k = 0; k < count; ++k) out[k] = in.given_row(order[k]);
 }
 
-/// Queries of a tile: those asked for, or `kRows`, halved until their distances take at most kTileBytes. A power of two up to
-/// kRows, or a multiple of kRows: where blocks of products are cut depends on the gallery's size alone.
-int64_t tile_rows(const EvaluateOptions& options, int64_t queries, int64_t gallery) {
-  int64_t grid = ops::DistanceRows::kRows;
-  while (grid > 1 && grid * gallery * int64_t{sizeof(float)} > kTileBytes) grid /= 2;
-  return std::min(std::max<int64_t>(1, options.tile_rows / grid) * grid, queries);
+/// Queries of a tile: those asked for, or the most that the source takes at once.
+int64_t tile_rows(const EvaluateOptions& options, int64_t most, int64_t queries) {
+  const int64_t grid = std::min(most, ops::DistanceRows::kRows);
+  return std::min(options.tile_rows > 0 ? std::max<int64_t>(1, options.tile_rows / grid) * grid : most, queries);
+}
+
+/// Puts junk behind everything.
+void mark_junk(const ops::GalleryPart& part, const std::vector<int32_t>& junk) {
+  const auto last = part.first + part.distances.size(1);
+  const std::vector<int64_t> own(std::lower_bound(junk.begin(), junk.end(), part.first),
+                                 std::lower_bound(junk.begin(), junk.end(), last));
+  if (own.empty()) return;
+  const torch::Tensor columns = (torch::tensor(own, torch::kInt64) - part.first).to(part.distances.device());
+  torch::Tensor(part.distances).index_fill_(1, columns, std::numeric_limits<double>::infinity());
+}
+
+/// Places of the hits of some queries, 0 for removed ones, found where the distances lie.
+std::vector<std::vector<int64_t>> places_in_parts(std::span<const ops::GalleryPart> parts, std::span<const Candidates> own,
+                                                 Ties ties) {
+  std::vector<int64_t> offsets{0};
+  std::vector<int32_t> items;
+  std::vector<uint8_t> removed;
+  for (const auto& query : own) {
+    items.insert(items.end(), query.same_id.begin(), query.same_id.end());
+    removed.insert(removed.end(), query.removed.begin(), query.removed.end());
+    offsets.push_back(static_cast<int64_t>(items.size()));
+  }
+  const torch::Tensor found = ops::rank_hits(parts, torch::tensor(offsets, torch::kInt64), torch::tensor(items, torch::kInt32),
+                                             torch::tensor(removed, torch::kUInt8).to(torch::kBool), ties);
+  const int64_t* places = found.const_data_ptr<int64_t>();
+  std::vector<std::vector<int64_t>> result;
+  for (std::size_t q = 0; q < own.size(); ++q) result.emplace_back(places + offsets[q], places + offsets[q + 1]);
+  return result;
 }
 
 }  // namespace
-
-std::unique_ptr<DistanceSource> plain_distances(const torch::Tensor& query, const torch::Tensor& gallery,
-                                                ops::Metric metric, ops::Product product) {
-  return std::make_unique<PlainDistances>(query, gallery, metric, product);
-}
 
 Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protocol& protocol,
                 const EvaluateOptions& options) {
@@ -140,9 +150,9 @@ Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protoc
   Inputs in = check_inputs(query, gallery, protocol, metric);
   if (reranking) in.drop_junk();  // which must not be anybody's neighbour
   const int64_t q = in.query.size(0), g = in.gallery.size(0);
-  const auto source = reranking ? reranked_distances(in.query, in.gallery, metric, options.product, *reranking,
-                                                     options.progress)
-                                : plain_distances(in.query, in.gallery, metric, options.product);
+  const Placement placement{options.devices, options.device_bytes, options.product};
+  const auto source = reranking ? reranked_distances(in.query, in.gallery, metric, placement, *reranking, options.progress)
+                                : plain_distances(in.query, in.gallery, metric, placement);
 
   Result result;
   result.average_precision =
@@ -171,24 +181,46 @@ Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protoc
     score[6] = p.inverse_penalty;
     precisions[row] = p.step;
   };
-  const int64_t rows = tile_rows(options, q, g);
-  const torch::Tensor tile = torch::empty({rows, g});
-  float* distances = tile.data_ptr<float>();
+  const int64_t rows = tile_rows(options, source->most_rows(), q);
+  const bool needs_lines = protocol.single_gallery_shot || options.ranking_top > 0;
+  Tile copied(g);
   for (int64_t begin = 0; begin < q; begin += rows) {
     const int64_t end = std::min(begin + rows, q);
-    source->compute(begin, end, distances);
+    const auto parts = source->compute(begin, end);
+    for (const auto& part : parts) mark_junk(part, in.junk);
+    std::vector<Candidates> own(static_cast<std::size_t>(end - begin));
+    ops::parallel_for(begin, end, 16, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        own[static_cast<std::size_t>(i - begin)] = candidates(in, protocol, static_cast<std::size_t>(i));
+      }
+    });
+    torch::Tensor lines;  // on the CPU, where they lie there or are needed
+    std::vector<std::vector<int64_t>> places;
+    if (parts.size() == 1 && parts.front().distances.is_cpu()) {
+      lines = parts.front().distances;
+    } else if (needs_lines) {
+      lines = copied.part(end - begin).distances;
+      for (const auto& part : parts) lines.narrow(1, part.first, part.distances.size(1)).copy_(part.distances);
+    } else {
+      places = places_in_parts(parts, own, options.ties);
+    }
+    float* distances = lines.defined() ? lines.mutable_data_ptr<float>() : nullptr;
     ops::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
-        const auto row = static_cast<std::size_t>(i);
-        const std::span<float> line(distances + (i - begin) * g, static_cast<std::size_t>(g));
-        for (const int32_t junk : in.junk) line[static_cast<std::size_t>(junk)] = std::numeric_limits<float>::infinity();
-        const Candidates own = candidates(in, protocol, row);
-        std::vector<int64_t> ranks(own.same_id.size());
-        ops::rank_hits(line, own.same_id, own.removed, options.ties, ranks);
+        const auto row = static_cast<std::size_t>(i), place = static_cast<std::size_t>(i - begin);
+        std::span<float> line;
+        std::vector<int64_t> ranks;
+        if (distances != nullptr) {
+          line = {distances + (i - begin) * g, static_cast<std::size_t>(g)};
+          ranks.resize(own[place].same_id.size());
+          ops::rank_hits(line, own[place].same_id, own[place].removed, options.ties, ranks);
+        } else {
+          ranks = std::move(places[place]);
+        }
         ranks.erase(std::remove(ranks.begin(), ranks.end(), 0), ranks.end());
         std::sort(ranks.begin(), ranks.end());
-        if (!ranks.empty()) score_query(line, own, ranks, row);
-        if (ranking != nullptr) write_ranking(line, in, own, options.ranking_top, ranking + i * options.ranking_top);
+        if (!ranks.empty()) score_query(line, own[place], ranks, row);
+        if (ranking != nullptr) write_ranking(line, in, own[place], options.ranking_top, ranking + i * options.ranking_top);
       }
     });
     if (options.progress) options.progress({"ranking", end, q, ""});
@@ -213,6 +245,9 @@ Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protoc
   json["seconds"] = Json{{"features", 0.0}, {"ranking", std::chrono::duration<double>(Clock::now() - start).count()}};
   json["ties"] = enum_name(options.ties);
   json["product"] = enum_name(source->product());
+  if (!options.devices.empty()) {
+    for (const auto& device : options.devices) json["devices"].push_back(device.str());
+  }
   if (protocol.name == "market1501_500k") {
     const auto found = in.by_id.find(0);
     json["distractors"] = found == in.by_id.end() ? std::size_t{0} : found->second.size();

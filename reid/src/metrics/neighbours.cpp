@@ -11,9 +11,9 @@
 namespace reid::metrics {
 
 Neighbours nearest(const torch::Tensor& features, ops::Metric metric, ops::Product product, int64_t count,
-                   const ProgressSink& progress) {
-  const auto found = ops::distance_topk_within(features, count, metric, product, progress);
-  return {count, found.index, found.distance, found.farthest};
+                   torch::Device device, const ProgressSink& progress) {
+  const auto found = ops::distance_topk_within(features.to(device), count, metric, product, progress);
+  return {count, found.index.cpu(), found.distance.cpu(), found.farthest.cpu()};
 }
 
 Neighbours nearest_after(const torch::Tensor& features, ops::Metric metric, ops::Product product, int64_t count,

@@ -24,9 +24,9 @@ struct Neighbours {
   }
 };
 
-/// One pass over half of the pairs, never N x N. A row is at distance 0 from itself, no distance is negative.
+/// One pass over half of the pairs, never N x N, on `device`, which holds all features; the result is on the CPU. A row is at distance 0 from itself, no distance is negative.
 Neighbours nearest(const torch::Tensor& features, ops::Metric metric, ops::Product product, int64_t count,
-                   const ProgressSink& progress);
+                   torch::Device device, const ProgressSink& progress);
 
 /// The same after `finish(distances)` has changed the N distances of a row and returned its `farthest`: for arithmetic that
 /// doesn't keep the order, as that of half precision, which makes ties. All pairs are computed.

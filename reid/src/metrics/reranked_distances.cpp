@@ -16,6 +16,7 @@
 #include "neighbours.hpp"
 #include "reid/core/error.hpp"
 #include "reid/ops/parallel.hpp"
+#include "reid/ops/sparse.hpp"
 #include "rerank_spec.hpp"
 
 namespace reid::metrics {
@@ -28,7 +29,7 @@ struct Entry {
   float value;
 };
 using SparseRow = std::vector<Entry>;
-using SparseRows = std::vector<SparseRow>;
+using RowList = std::vector<SparseRow>;
 using Sets = std::vector<std::vector<int32_t>>;
 
 float to_half(float value) { return static_cast<float>(c10::Half(value)); }
@@ -111,44 +112,69 @@ class Accumulator {
   std::vector<int32_t> touched_;
 };
 
-/// For each item the gallery rows that have it, ascending: column `item` of the gallery's sparse rows.
-class InvertedIndex {
- public:
-  InvertedIndex() = default;
-  InvertedIndex(const SparseRows& rows, int64_t queries) : starts_(rows.size() + 1, 0) {
-    const auto first = static_cast<std::size_t>(queries);
-    for (std::size_t i = first; i < rows.size(); ++i) {
-      for (const auto& entry : rows[i]) ++starts_[static_cast<std::size_t>(entry.item) + 1];
-    }
-    for (std::size_t i = 1; i < starts_.size(); ++i) starts_[i] += starts_[i - 1];
-    entries_.resize(starts_.back());
-    std::vector<std::size_t> next(starts_.begin(), starts_.end() - 1);
-    for (std::size_t i = first; i < rows.size(); ++i) {
-      for (const auto& entry : rows[i]) {
-        entries_[next[static_cast<std::size_t>(entry.item)]++] = {static_cast<int32_t>(i - first), entry.value};
-      }
+ops::SparseRows packed(const RowList& rows) {
+  ops::SparseRows result{at::empty({static_cast<int64_t>(rows.size()) + 1}, torch::dtype(torch::kInt64)), {}, {}};
+  auto* starts = result.starts.mutable_data_ptr<int64_t>();
+  starts[0] = 0;
+  for (std::size_t i = 0; i < rows.size(); ++i) starts[i + 1] = starts[i] + static_cast<int64_t>(rows[i].size());
+  result.items = at::empty({starts[rows.size()]}, torch::dtype(torch::kInt32));
+  result.values = at::empty({starts[rows.size()]}, torch::dtype(torch::kFloat32));
+  auto* items = result.items.mutable_data_ptr<int32_t>();
+  auto* values = result.values.mutable_data_ptr<float>();
+  for (const auto& row : rows) {
+    for (const auto& entry : row) {
+      *items++ = entry.item;
+      *values++ = entry.value;
     }
   }
-  std::span<const Entry> operator[](int32_t item) const {
-    const auto at = static_cast<std::size_t>(item);
-    return {entries_.data() + starts_[at], starts_[at + 1] - starts_[at]};
+  return result;
+}
+
+/// The first `count` rows.
+ops::SparseRows first_rows(const ops::SparseRows& rows, int64_t count) {
+  const int64_t entries = rows.starts.const_data_ptr<int64_t>()[count];
+  return {rows.starts.narrow(0, 0, count + 1), rows.items.narrow(0, 0, entries), rows.values.narrow(0, 0, entries)};
+}
+
+/// The queries' sparse rows, and for each part of the gallery its rows by item, on the part's device.
+class OverlapParts {
+ public:
+  /// @param rows of queries and gallery, on the CPU
+  OverlapParts(const ops::SparseRows& rows, int64_t queries, const std::vector<PartedGallery::Part>& parts) {
+    const ops::SparseRows own = first_rows(rows, queries);
+    for (const auto& part : parts) {
+      const int64_t first = queries + part.first;
+      queries_.push_back(own.to(part.device));
+      inverted_.push_back(ops::transposed(rows, first, first + part.count, rows.rows()).to(part.device));
+      columns_.push_back(part.count);
+    }
+  }
+  Tensor overlap(std::size_t part, int64_t begin, int64_t end, ops::Pairing pairing, bool half) const {
+    return ops::sparse_overlap(queries_[part], begin, end, inverted_[part], columns_[part], pairing, half);
   }
 
  private:
-  std::vector<std::size_t> starts_;
-  std::vector<Entry> entries_;
+  std::vector<ops::SparseRows> queries_, inverted_;
+  std::vector<int64_t> columns_;
 };
+
+torch::Device first_device(const Placement& placement) {
+  return placement.devices.empty() ? torch::Device(torch::kCPU) : placement.devices.front();
+}
 
 // k-reciprocal encoding ----------------------------------------------------------------------------------------
 
 class KReciprocal : public DistanceSource {
  public:
-  KReciprocal(const Tensor& query, const Tensor& gallery, ops::Metric metric, ops::Product product,
+  KReciprocal(const Tensor& query, const Tensor& gallery, ops::Metric metric, const Placement& placement,
               const RerankOptions& options, const ProgressSink& progress)
       : spec_(rerank_spec(options.variant)),
         options_(options),
         queries_(query.size(0)),
-        items_(query.size(0) + gallery.size(0)) {
+        items_(query.size(0) + gallery.size(0)),
+        tile_(gallery.size(0)) {
+    REID_CHECK(placement.devices.empty() || !half_everywhere(), InputError,
+               fmt::format("rerank {}: emulate_half must be false on a chosen device, got true", options.variant));
     const int64_t k1 = *options.k1, k2 = *options.k2;
     check_count(options.variant, "k1 + 1", k1 + 1, items_);
     check_count(options.variant, spec_.expand_one_more ? "k2 + 1" : "k2", k2 + (spec_.expand_one_more ? 1 : 0), items_);
@@ -160,14 +186,33 @@ class KReciprocal : public DistanceSource {
     features_ = at::cat({query, gallery});
     if (spec_.unit_rows || cosine_of_units) make_unit_rows(features_);
     if (half_everywhere()) features_ = features_.to(torch::kFloat16).to(torch::kFloat32);
-    encode(product, progress);
-    rows_ = std::make_unique<ops::DistanceRows>(features_.narrow(0, 0, queries_),
-                                                features_.narrow(0, queries_, items_ - queries_), base_, product);
+    encode(placement, progress);
+    const Tensor own = features_.narrow(0, 0, queries_), others = features_.narrow(0, queries_, items_ - queries_);
+    if (placement.devices.empty()) {
+      index_ = ops::transposed(encoding_, queries_, items_, items_);
+      rows_ = std::make_unique<ops::DistanceRows>(own, others, base_, placement.product);
+    } else {
+      parts_ = std::make_unique<PartedGallery>(own, others, base_, placement);
+      overlaps_ = std::make_unique<OverlapParts>(encoding_, queries_, parts_->parts());
+    }
   }
 
-  ops::Product product() const override { return rows_->product(); }
+  ops::Product product() const override { return rows_ ? rows_->product() : parts_->product(); }
+  int64_t most_rows() const override { return rows_ ? tile_.most_rows() : parts_->most_rows(); }
 
-  void compute(int64_t begin, int64_t end, float* out) const override {
+  std::vector<ops::GalleryPart> compute(int64_t begin, int64_t end) override {
+    if (parts_) {
+      auto parts = parts_->distances(begin, end);
+      for (std::size_t p = 0; p < parts.size(); ++p) parts[p].distances = blended_part(p, parts[p], begin, end);
+      return parts;
+    }
+    const auto part = tile_.part(end - begin);
+    compute_whole(begin, end, part.distances.mutable_data_ptr<float>());
+    return {part};
+  }
+
+ private:
+  void compute_whole(int64_t begin, int64_t end, float* out) const {
     rows_->compute(begin, end, out);
     const int64_t gallery = items_ - queries_;
     const auto lambda = static_cast<float>(*options_.lambda);
@@ -177,14 +222,7 @@ class KReciprocal : public DistanceSource {
       std::vector<float> distances;                                        // of those
       for (int64_t q = first; q < last; ++q) {
         touched.clear();
-        for (const auto& own : encoding_[static_cast<std::size_t>(q)]) {
-          for (const auto& other : index_[own.item]) {
-            float& sum = shared[static_cast<std::size_t>(other.item)];
-            const float least = std::min(own.value, other.value);
-            if (sum == 0 && least > 0) touched.push_back(other.item);
-            sum = rounded(sum + least);
-          }
-        }
+        ops::sparse_overlap(encoding_, q, index_, ops::Pairing::minimum, options_.emulate_half, shared, touched);
         float* line = out + (q - begin) * gallery;
         const float scale = farthest_[static_cast<std::size_t>(q)];
         blend_with_one(line, gallery, scale, lambda, touched, distances);
@@ -198,7 +236,35 @@ class KReciprocal : public DistanceSource {
     });
   }
 
- private:
+  /// Steps 7 and 8 of a part of the gallery, in `compute_whole`'s arithmetic.
+  Tensor blended_part(std::size_t p, const ops::GalleryPart& part, int64_t begin, int64_t end) const {
+    const auto device = part.distances.device();
+    const auto rounded_all = [&](const Tensor& x) { return options_.emulate_half ? x.to(torch::kFloat16).to(torch::kFloat32) : x; };
+    const auto column = [&](const float* values, int64_t count) {
+      return torch::tensor(std::vector<float>(values, values + count)).to(device);
+    };
+    Tensor distance = part.distances.clamp_min_(0);
+    if (spec_.transform == Transform::square) distance.mul_(distance.clone());
+    if (spec_.scale_rows) {
+      const Tensor scale = column(farthest_.data() + begin, end - begin).unsqueeze(1);
+      distance = distance.div_(scale).masked_fill_(scale == 0, 0);
+    } else {
+      distance.mul_(blend_scale_);
+    }
+    const Tensor shared = overlaps_->overlap(p, begin, end, ops::Pairing::minimum, options_.emulate_half);
+    Tensor jaccard;
+    if (spec_.jaccard_of_maxima) {
+      const Tensor own = column(sums_.data() + begin, end - begin).unsqueeze(1);
+      const Tensor others = column(sums_.data() + queries_ + part.first, part.distances.size(1));
+      jaccard = 1 - shared / (own + others - shared + 1e-12F);
+    } else {
+      jaccard = rounded_all(1 - rounded_all(shared / rounded_all(2 - shared)));
+    }
+    if (spec_.clip_jaccard) jaccard.clamp_min_(0);
+    const auto lambda = static_cast<float>(*options_.lambda);
+    return rounded_all(jaccard.mul_(rounded(1 - lambda))).add_(distance.mul_(lambda));
+  }
+
   bool half_everywhere() const { return options_.emulate_half && spec_.half == HalfArrays::all; }
 
   float transformed(float distance) const {
@@ -252,12 +318,13 @@ class KReciprocal : public DistanceSource {
     }
   }
 
-  /// Those of the first `count` items of i's list in whose first `count` items i is. Ascending.
-  std::vector<int32_t> reciprocal(int64_t i, int64_t count) const {
+  /// Those of i's list that `mutual` [N, count] names. Ascending.
+  std::vector<int32_t> chosen(int64_t i, const Tensor& mutual) const {
+    const int64_t count = mutual.size(1);
+    const bool* named = mutual.const_data_ptr<bool>() + i * count;
     std::vector<int32_t> set;
     for (const int32_t j : neighbours_.of(i, count)) {
-      const auto back = neighbours_.of(j, count);
-      if (std::find(back.begin(), back.end(), static_cast<int32_t>(i)) != back.end()) set.push_back(j);
+      if (*named++) set.push_back(j);
     }
     std::sort(set.begin(), set.end());
     return set;
@@ -272,7 +339,7 @@ class KReciprocal : public DistanceSource {
     return std::max(0.0, 1 - dot(x, y, columns) / lengths);
   }
 
-  void encode(ops::Product product, const ProgressSink& progress) {
+  void encode(const Placement& placement, const ProgressSink& progress) {
     const int64_t k1 = *options_.k1, k2 = *options_.k2;
     const int64_t own_count = spec_.list_without_extra ? k1 : k1 + 1;
     const auto half_even = static_cast<int64_t>(std::nearbyint(static_cast<double>(k1) / 2));
@@ -282,7 +349,7 @@ class KReciprocal : public DistanceSource {
     const int64_t count = std::min(items_, std::max({own_count, half_count, expanded}));
     if (half_everywhere()) {
       neighbours_ = nearest_after(
-          features_, base_, product, count,
+          features_, base_, placement.product, count,
           [this](std::span<float> line) {
             float largest = 0;
             for (float& distance : line) {
@@ -294,7 +361,7 @@ class KReciprocal : public DistanceSource {
           },
           progress);
     } else {  // steps 1 and 2: transform and scale keep the order
-      neighbours_ = nearest(features_, base_, product, count, progress);
+      neighbours_ = nearest(features_, base_, placement.product, count, first_device(placement), progress);
       float* farthest = neighbours_.farthest.data_ptr<float>();
       for (int64_t i = 0; i < items_; ++i) farthest[i] = transformed(farthest[i]);
     }
@@ -309,28 +376,30 @@ class KReciprocal : public DistanceSource {
         }
       });
     }
+    const Tensor lists = neighbours_.index.to(first_device(placement));
+    const Tensor mutual = ops::reciprocal_neighbours(lists, own_count).cpu();
+    const Tensor half_mutual = ops::reciprocal_neighbours(lists, half_count).cpu();
     Sets halves(n);
     ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) halves[static_cast<std::size_t>(i)] = reciprocal(i, half_count);
+      for (int64_t i = begin; i < end; ++i) halves[static_cast<std::size_t>(i)] = chosen(i, half_mutual);
     });
-    encoding_.resize(n);
+    RowList rows(n);
     const float* data = features_.const_data_ptr<float>();
     ops::parallel_for(0, items_, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) encoding_[static_cast<std::size_t>(i)] = encoded(i, own_count, halves, data);
+      for (int64_t i = begin; i < end; ++i) rows[static_cast<std::size_t>(i)] = encoded(i, chosen(i, mutual), halves, data);
     });
-    if (spec_.expand_one_more || k2 != 1) average_neighbours(expanded);
-    index_ = InvertedIndex(encoding_, queries_);
+    if (spec_.expand_one_more || k2 != 1) rows = averaged(rows, expanded);
+    encoding_ = packed(rows);
     sums_.resize(n);
     for (std::size_t i = 0; i < n; ++i) {
       double sum = 0;
-      for (const auto& entry : encoding_[i]) sum += static_cast<double>(entry.value);
+      for (const auto& entry : rows[i]) sum += static_cast<double>(entry.value);
       sums_[i] = static_cast<float>(sum);
     }
   }
 
-  /// The expanded set R* of item i, and exp(-D) over it as shares of 1.
-  SparseRow encoded(int64_t i, int64_t own_count, const Sets& halves, const float* data) const {
-    const auto own = reciprocal(i, own_count);
+  /// The expanded set R* of item i, from its reciprocal set, and exp(-D) over it as shares of 1.
+  SparseRow encoded(int64_t i, const std::vector<int32_t>& own, const Sets& halves, const float* data) const {
     std::vector<int32_t> set = own, shared;
     for (const int32_t candidate : own) {
       const auto& half = halves[static_cast<std::size_t>(candidate)];
@@ -358,18 +427,18 @@ class KReciprocal : public DistanceSource {
 
   float rounded(float value) const { return options_.emulate_half ? to_half(value) : value; }
 
-  void average_neighbours(int64_t count) {
-    SparseRows averaged(encoding_.size());
+  RowList averaged(const RowList& rows, int64_t count) const {
+    RowList result(rows.size());
     ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
       Accumulator sum(items_);
       for (int64_t i = begin; i < end; ++i) {
-        for (const int32_t j : neighbours_.of(i, count)) sum.add(encoding_[static_cast<std::size_t>(j)], 1);
+        for (const int32_t j : neighbours_.of(i, count)) sum.add(rows[static_cast<std::size_t>(j)], 1);
         auto row = sum.take(1.0 / static_cast<double>(count));
         for (auto& entry : row) entry.value = rounded(entry.value);
-        averaged[static_cast<std::size_t>(i)] = std::move(row);
+        result[static_cast<std::size_t>(i)] = std::move(row);
       }
     });
-    encoding_ = std::move(averaged);
+    return result;
   }
 
   const RerankSpec& spec_;
@@ -381,60 +450,81 @@ class KReciprocal : public DistanceSource {
   Neighbours neighbours_;
   std::span<const float> farthest_;  // step 1: the largest distance of each row, transformed
   std::vector<double> squares_;      // |x|^2, under cosine
-  SparseRows encoding_;
-  InvertedIndex index_;
+  ops::SparseRows encoding_, index_;  // index_: the gallery's rows by item
   std::vector<float> sums_;
-  std::unique_ptr<ops::DistanceRows> rows_;
+  Tile tile_;
+  std::unique_ptr<ops::DistanceRows> rows_;  // on the CPU, with index_
+  std::unique_ptr<PartedGallery> parts_;     // or on chosen devices
+  std::unique_ptr<OverlapParts> overlaps_;
 };
 
 // Graph propagation --------------------------------------------------------------------------------------------
 
 class Propagation : public DistanceSource {
  public:
-  Propagation(const Tensor& query, const Tensor& gallery, ops::Product product, const RerankOptions& options,
+  Propagation(const Tensor& query, const Tensor& gallery, const Placement& placement, const RerankOptions& options,
               const ProgressSink& progress)
-      : queries_(query.size(0)), items_(query.size(0) + gallery.size(0)) {
+      : queries_(query.size(0)), items_(query.size(0) + gallery.size(0)), tile_(gallery.size(0)) {
     const int64_t k1 = *options.k1, k2 = *options.k2;
     check_count(options.variant, "k1", k1, items_);
     REID_CHECK(k2 <= k1, InputError, fmt::format("rerank gnn: k2 must be at most k1 = {}, got {}", k1, k2));
     const Tensor features = at::cat({query, gallery}).contiguous();
-    const auto neighbours = nearest(features, ops::Metric::cosine, product, k1, progress);
-    graph_.resize(static_cast<std::size_t>(items_));
+    const auto neighbours =
+        nearest(features, ops::Metric::cosine, placement.product, k1, first_device(placement), progress);
+    RowList graph(static_cast<std::size_t>(items_));
     for (int64_t i = 0; i < items_; ++i) {
-      auto& row = graph_[static_cast<std::size_t>(i)];
+      auto& row = graph[static_cast<std::size_t>(i)];
       for (const int32_t j : neighbours.of(i, k1)) row.push_back({j, 1.0F});
       std::sort(row.begin(), row.end(), [](const Entry& a, const Entry& b) { return a.item < b.item; });
     }
-    for (int round = 0; k2 != 1 && round < 2; ++round) propagate(neighbours, k2);
-    index_ = InvertedIndex(graph_, queries_);
-    product_ = ops::DistanceRows(features.narrow(0, 0, 1), features, ops::Metric::cosine, product).product();
+    for (int round = 0; k2 != 1 && round < 2; ++round) graph = propagated(graph, neighbours, k2);
+    graph_ = packed(graph);
+    if (placement.devices.empty()) {
+      index_ = ops::transposed(graph_, queries_, items_, items_);
+    } else {  // parts without features: there are no distances beside the graph's
+      parts_ = std::make_unique<PartedGallery>(query.narrow(1, 0, 0), gallery.narrow(1, 0, 0), ops::Metric::cosine, placement);
+      overlaps_ = std::make_unique<OverlapParts>(graph_, queries_, parts_->parts());
+    }
+    product_ = ops::DistanceRows(features.narrow(0, 0, 1), features, ops::Metric::cosine, placement.product).product();
   }
 
   ops::Product product() const override { return product_; }
+  int64_t most_rows() const override { return parts_ ? parts_->most_rows() : tile_.most_rows(); }
 
   /// Minus the inner product of the propagated rows: small is near.
-  void compute(int64_t begin, int64_t end, float* out) const override {
+  std::vector<ops::GalleryPart> compute(int64_t begin, int64_t end) override {
+    if (parts_) {
+      std::vector<ops::GalleryPart> parts;
+      for (std::size_t p = 0; p < parts_->parts().size(); ++p) {
+        parts.push_back({overlaps_->overlap(p, begin, end, ops::Pairing::product, false).neg_(), parts_->parts()[p].first});
+      }
+      return parts;
+    }
+    const auto part = tile_.part(end - begin);
+    auto* out = part.distances.mutable_data_ptr<float>();
     const int64_t gallery = items_ - queries_;
     ops::parallel_for(begin, end, 1, [&](int64_t first, int64_t last) {
+      std::vector<int32_t> touched;
       for (int64_t q = first; q < last; ++q) {
-        float* line = out + (q - begin) * gallery;
-        std::fill(line, line + gallery, 0.0F);
-        for (const auto& own : graph_[static_cast<std::size_t>(q)]) {
-          for (const auto& other : index_[own.item]) line[other.item] -= own.value * other.value;
-        }
+        touched.clear();
+        const std::span<float> line(out + (q - begin) * gallery, static_cast<std::size_t>(gallery));
+        std::fill(line.begin(), line.end(), 0.0F);
+        ops::sparse_overlap(graph_, q, index_, ops::Pairing::product, false, line, touched);
+        for (const int32_t g : touched) line[static_cast<std::size_t>(g)] = -line[static_cast<std::size_t>(g)];
       }
     });
+    return {part};
   }
 
  private:
-  void propagate(const Neighbours& neighbours, int64_t k2) {
-    SparseRows transposed(graph_.size());
-    for (std::size_t i = 0; i < graph_.size(); ++i) {
-      for (const auto& entry : graph_[i]) {
+  RowList propagated(const RowList& graph, const Neighbours& neighbours, int64_t k2) const {
+    RowList transposed(graph.size());
+    for (std::size_t i = 0; i < graph.size(); ++i) {
+      for (const auto& entry : graph[i]) {
         transposed[static_cast<std::size_t>(entry.item)].push_back({static_cast<int32_t>(i), entry.value});
       }
     }
-    SparseRows next(graph_.size());
+    RowList next(graph.size());
     const int32_t* index = neighbours.index.const_data_ptr<int32_t>();
     const float* distance = neighbours.distance.const_data_ptr<float>();
     ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
@@ -444,7 +534,7 @@ class Propagation : public DistanceSource {
           const int64_t at = i * neighbours.count + k;
           const auto j = static_cast<std::size_t>(index[at]);
           const double similarity = 1 - static_cast<double>(distance[at]);
-          sum.add(graph_[j], similarity * similarity);
+          sum.add(graph[j], similarity * similarity);
           sum.add(transposed[j], similarity * similarity);
         }
         SparseRow row = sum.take(1);
@@ -455,19 +545,21 @@ class Propagation : public DistanceSource {
         next[static_cast<std::size_t>(i)] = std::move(row);
       }
     });
-    graph_ = std::move(next);
+    return next;
   }
 
   int64_t queries_, items_;
-  SparseRows graph_;
-  InvertedIndex index_;
+  ops::SparseRows graph_, index_;
+  Tile tile_;
+  std::unique_ptr<PartedGallery> parts_;  // on chosen devices
+  std::unique_ptr<OverlapParts> overlaps_;
   ops::Product product_ = ops::Product::aten;
 };
 
 // Query expansion ----------------------------------------------------------------------------------------------
 
 /// All features replaced by weighted means of their nearest, queries and gallery together.
-Tensor expanded_features(const Tensor& all, ops::Product product, const RerankOptions& options,
+Tensor expanded_features(const Tensor& all, const Placement& placement, const RerankOptions& options,
                          const ProgressSink& progress) {
   const RerankSpec& spec = rerank_spec(options.variant);
   const int64_t items = all.size(0), columns = all.size(1), k = *options.k1;
@@ -476,7 +568,7 @@ Tensor expanded_features(const Tensor& all, ops::Product product, const RerankOp
   Tensor features = all;
   for (int64_t round = 0; round < *options.times; ++round) {
     if (spec.unit_rows) make_unit_rows(features);  // of ours: `all` was made for this
-    const auto neighbours = nearest(features, ops::Metric::cosine, product, k, progress);
+    const auto neighbours = nearest(features, ops::Metric::cosine, placement.product, k, first_device(placement), progress);
     const Tensor next = torch::empty_like(features);
     const int32_t* index = neighbours.index.const_data_ptr<int32_t>();
     const float* distance = neighbours.distance.const_data_ptr<float>();
@@ -509,17 +601,17 @@ Tensor expanded_features(const Tensor& all, ops::Product product, const RerankOp
 }  // namespace
 
 std::unique_ptr<DistanceSource> reranked_distances(const Tensor& query, const Tensor& gallery, ops::Metric metric,
-                                                   ops::Product product, const RerankOptions& resolved,
+                                                   const Placement& placement, const RerankOptions& resolved,
                                                    const ProgressSink& progress) {
   switch (rerank_spec(resolved.variant).kind) {
     case RerankKind::k_reciprocal:
-      return std::make_unique<KReciprocal>(query, gallery, metric, product, resolved, progress);
+      return std::make_unique<KReciprocal>(query, gallery, metric, placement, resolved, progress);
     case RerankKind::gnn:
-      return std::make_unique<Propagation>(query, gallery, product, resolved, progress);
+      return std::make_unique<Propagation>(query, gallery, placement, resolved, progress);
     case RerankKind::aqe: {
-      const Tensor all = expanded_features(at::cat({query, gallery}).contiguous(), product, resolved, progress);
+      const Tensor all = expanded_features(at::cat({query, gallery}).contiguous(), placement, resolved, progress);
       return plain_distances(all.narrow(0, 0, query.size(0)), all.narrow(0, query.size(0), gallery.size(0)), metric,
-                             product);
+                             placement);
     }
   }
   REID_ASSERT(false);

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 reid_add_component(ops
-  SOURCES src/ops/batch_norm.cpp src/ops/check.cpp src/ops/distance.cpp src/ops/matmul.cpp src/ops/parallel.cpp src/ops/prepared_rows.cpp
-          src/ops/rank.cpp src/ops/relation.cpp src/ops/scan.cpp src/ops/topk.cpp
+  SOURCES src/ops/batch_norm.cpp src/ops/check.cpp src/ops/distance.cpp src/ops/matmul.cpp src/ops/memory.cpp src/ops/mining.cpp
+          src/ops/parallel.cpp src/ops/prepared_rows.cpp src/ops/rank.cpp src/ops/relation.cpp src/ops/scan.cpp src/ops/sparse.cpp
+          src/ops/topk.cpp
   DEPS reid::core reid::torch
   PRIVATE_DEPS fmt::fmt)
 # The one source with OpenMP, against the run time that LibTorch uses too (both are libgomp.so.1). Clang's own run time would be
@@ -15,7 +16,7 @@ endif()
 if(REID_WITH_CUDA)
   find_package(CUDAToolkit 13.0 REQUIRED)
   reid_add_component(ops_cuda
-    SOURCES src/ops/cuda/rank.cu src/ops/cuda/topk.cu
+    SOURCES src/ops/cuda/mining.cu src/ops/cuda/rank.cu src/ops/cuda/reciprocal.cu src/ops/cuda/sparse.cu src/ops/cuda/topk.cu
     PRIVATE_DEPS -lcudart
     NO_TORCH)
   set_target_properties(reid_ops_cuda PROPERTIES CUDA_ARCHITECTURES "80-real;90" CUDA_RUNTIME_LIBRARY None

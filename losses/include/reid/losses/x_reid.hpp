@@ -38,7 +38,7 @@ enum class TokenPlace { before_norm, after_norm };
 /// The classifier of cross features: the base's, or one of its own.
 enum class CrossClassifier { shared, own };
 
-/// For every row the farthest other row of its label and the nearest row of another, by Euclidean distance.
+/// For every row the farthest other row of its label and the nearest row of another, by Euclidean distance (`ops::batch_hard`).
 struct Extremes {
   torch::Tensor positive;  ///< [N] int64; meaningless where a label has one row
   torch::Tensor negative;  ///< [N] int64; meaningless where all labels are equal
@@ -94,6 +94,7 @@ class XReid : public nn::Objective {
     TokenPlace tokens = TokenPlace::before_norm;
     bool kv_includes_self = false;
     bool detach_kv = false;
+    bool detach_anchor = false;
     std::optional<double> teacher_ema;
     Transfer transfer = Transfer::kl_cos;
     double temperature = 2;
@@ -122,6 +123,8 @@ class XReid : public nn::Objective {
       v("tokens", tokens, "tokens before or after the encoder's final norm");
       v("kv_includes_self", kv_includes_self, "the anchor's own tokens join the keys");
       v("detach_kv", detach_kv, "no gradient reaches the encoder through the tokens that are attended to");
+      v("detach_anchor", detach_anchor,
+        "no gradient reaches the encoder through the anchors' tokens: with detach_kv the modules teach it by the transfer alone");
       v("teacher_ema", teacher_ema, "tokens come from an averaged encoder with this decay, without gradient; null: none",
         Range{0, 1});
       v("transfer", transfer, "how g teaches f: kl_cos, kl (logits), mse (features) or none");

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "reid/core/json.hpp"
 #include "reid/core/options.hpp"
@@ -25,6 +26,10 @@ enum class Precision { fp32, bf16 };
 /// `auto` (CUDA where there is a device, else the CPU), `cpu`, `cuda`, `cuda:K`.
 /// @throws DeviceError for another word, and for a device that isn't there.
 torch::Device select_device(const std::string& name);
+
+/// Several of them, with commas between, or `cuda:all`: what scoring splits a gallery between. None for the CPU, which stands alone.
+/// @throws DeviceError as above, and for a device that is named twice.
+std::vector<torch::Device> select_devices(const std::string& names);
 
 /// Sets LibTorch's number of threads for the calling thread and makes the Runtime.
 /// @param threads  0: all cores.

@@ -53,14 +53,18 @@ struct EvaluateOptions {
   std::optional<RerankOptions> rerank;
   ops::Product product = ops::Product::automatic;
   int64_t tile_rows = 0;              ///< queries whose distances are held at a time; 0: 256, fewer where they take over 256 MiB. Results don't depend on it
+  /// Devices between which the gallery is split; none: the CPU, the gallery whole. Each holds its part of the features if they fit
+  /// into half of its memory, and is sent them in blocks for each tile of queries otherwise.
+  std::vector<torch::Device> devices;
+  int64_t device_bytes = 0;           ///< of each device's memory that tiles are planned with; 0: what is free
   ProgressSink progress;
 };
 
 /// The scores of one evaluation.
 struct Result {
   /// protocol, metric, rerank, queries, queries_without_match, gallery, metrics {rank1, rank5, rank10, rank20, map,
-  /// map_interpolated, minp}, ci95 {the same: [low, high]}, seconds {features, ranking}; then ties and product, and what the
-  /// protocol adds: distractors (market1501_500k), query_images and images_per_query (multi-query), draws (single
+  /// map_interpolated, minp}, ci95 {the same: [low, high]}, seconds {features, ranking}; then ties, product, devices where they were
+  /// chosen, and what the protocol adds: distractors (market1501_500k), query_images and images_per_query (multi-query), draws (single
   /// gallery shot), splits and std (several splits), warning.
   Json json;
   torch::Tensor ranking;  ///< [Q, top] int64 indices into the gallery as given, -1 where there are fewer
@@ -69,10 +73,11 @@ struct Result {
 
 /// Scores queries against a gallery under a protocol in one tiled pass: no sort, no Q x G matrix.
 /// Results are the same to the bit for any number of threads and any `tile_rows`; across processes with a fixed
-/// `product`. `ci95`: 2.5 and 97.5 percentiles of the mean over `resamples` bootstrap resamples of matched queries.
+/// `product`; on CUDA devices, whose library of products chooses by shape and free memory, up to its rounding. `ci95`: 2.5 and 97.5 percentiles of the mean over `resamples` bootstrap resamples of matched queries.
 /// @throws InputError  NaN or infinite features, a zero vector under cosine, features too large for float32 distances
 ///                     (each naming source and row); lengths that differ; empty sets; unknown cameras or clothes where the
-///                     protocol needs them; a query id <= 0 where it forbids them; re-ranking sizes beyond what there is
+///                     protocol needs them; a query id <= 0 where it forbids them; re-ranking sizes beyond what there is;
+///                     with `devices`, a re-ranking variant that rounds everything to half precision
 /// @throws WorkError   no query has a match
 /// Cost: 2 Q G D flop for the product, O(Q G) beside it. Memory beside the features, which are neither copied nor all read at
 /// once where they are mapped float32 (junk stays where it is): tile_rows x G distances; with re-ranking, a copy

@@ -32,6 +32,21 @@ enum class Ties { stable, worst, best };
 torch::Tensor rank_hits(const torch::Tensor& distances, const torch::Tensor& offsets, const torch::Tensor& items,
                         const torch::Tensor& removed, Ties ties = Ties::stable);
 
+/// A part of a gallery: the distances [Q, G'] to its items first ... first + G' - 1, float32 on any device.
+struct GalleryPart {
+  torch::Tensor distances;
+  int64_t first = 0;
+};
+
+/// The same for a gallery that lies in parts, in order, each on a device of its own: what stands before a hit is counted where it
+/// lies, and the counts add up.
+/// @param offsets, items, removed  as above, on the CPU
+/// @return                         [M] int64 on the CPU, the same places as for the whole
+/// @throws ShapeError  as above, and if the parts don't follow one another from item 0
+/// Cost: as above, twice the items' number of values through each device's connection, and O(hits^2) for each query.
+torch::Tensor rank_hits(std::span<const GalleryPart> parts, const torch::Tensor& offsets, const torch::Tensor& items,
+                        const torch::Tensor& removed, Ties ties = Ties::stable);
+
 /// One query: `places` takes the places of `items`, as above.
 void rank_hits(std::span<const float> distances, std::span<const int32_t> items, std::span<const uint8_t> removed,
                Ties ties, std::span<int64_t> places);

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Distances from a tile of products and the k nearest of each row in one pass: the distances are never written.
-#include <cuda_runtime.h>
-
-#include "kernels.hpp"
+#include "launch.hpp"
 
 namespace reid::ops::cuda {
 namespace {
 
-constexpr int kThreads = 256;
 constexpr uint64_t kNone = ~uint64_t{0};
 
 /// Bits of a float in the order of its value.
@@ -51,7 +48,7 @@ __global__ void fill_kernel(uint64_t* state, float* farthest, int64_t rows, int6
 /// the block, all are sorted and the k best stay. `size` is a power of two, at least k + kThreads.
 __global__ void add_kernel(const float* dots, const float* x_factors, const float* y_factors, bool cosine, int64_t columns,
                            int64_t first_column, int64_t self, uint64_t* state, float* farthest, int k, int size) {
-  extern __shared__ uint64_t best[];
+  uint64_t* best = block_memory();
   __shared__ int count;
   __shared__ float largest[kThreads];
   const auto thread = static_cast<int>(threadIdx.x);
@@ -99,35 +96,26 @@ __global__ void finish_kernel(const uint64_t* state, int64_t count, int32_t* ind
   }
 }
 
-unsigned blocks_for(int64_t count) {
-  const int64_t blocks = (count + kThreads - 1) / kThreads;
-  return static_cast<unsigned>(blocks < 1 ? 1 : blocks > 4096 ? 4096 : blocks);
-}
-
 }  // namespace
 
 int start_topk(uint64_t* state, float* farthest, int64_t rows, int64_t k, Stream stream) {
   if (rows == 0) return 0;
-  fill_kernel<<<blocks_for(rows * (k + 1)), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(state, farthest, rows, k);
-  return static_cast<int>(cudaGetLastError());
+  return launch(fill_kernel, blocks_for(rows * (k + 1)), kThreads, 0, stream, state, farthest, rows, k);
 }
 
 int add_topk(const float* dots, const float* x_factors, const float* y_factors, bool cosine, int64_t rows, int64_t columns,
              int64_t first_column, int64_t self, uint64_t* state, float* farthest, int64_t k, Stream stream) {
   if (rows == 0 || columns == 0) return 0;
-  if (k > kMostNeighbours || rows > 0x7fffffff) return static_cast<int>(cudaErrorInvalidValue);
+  if (k > kMostNeighbours) return static_cast<int>(cudaErrorInvalidValue);
   int size = 2 * kThreads;
   while (size < k + kThreads) size *= 2;
-  add_kernel<<<static_cast<unsigned>(rows), kThreads, static_cast<std::size_t>(size) * sizeof(uint64_t),
-               static_cast<cudaStream_t>(stream)>>>(dots, x_factors, y_factors, cosine, columns, first_column, self, state,
-                                                    farthest, static_cast<int>(k), size);
-  return static_cast<int>(cudaGetLastError());
+  return launch(add_kernel, rows, kThreads, static_cast<std::size_t>(size) * sizeof(uint64_t), stream, dots, x_factors,
+                y_factors, cosine, columns, first_column, self, state, farthest, k, size);
 }
 
 int finish_topk(const uint64_t* state, int64_t rows, int64_t k, int32_t* index, float* distance, Stream stream) {
   if (rows * k == 0) return 0;
-  finish_kernel<<<blocks_for(rows * k), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(state, rows * k, index, distance);
-  return static_cast<int>(cudaGetLastError());
+  return launch(finish_kernel, blocks_for(rows * k), kThreads, 0, stream, state, rows * k, index, distance);
 }
 
 const char* error_name(int error) { return cudaGetErrorName(static_cast<cudaError_t>(error)); }
