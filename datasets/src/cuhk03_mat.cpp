@@ -9,6 +9,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 
 #include "mat5.hpp"
@@ -21,6 +22,8 @@ namespace {
 
 /// Largest side of a picture and largest number of elements of a list that a file may claim.
 constexpr hsize_t kMostPixels = 8192, kMostElements = 1U << 24;
+/// Largest piece in which a file may claim to keep an array, in bytes.
+constexpr hsize_t kMostChunk = 1U << 28;
 
 /// An HDF5 handle that closes itself.
 template <herr_t (*Close)(hid_t)>
@@ -41,6 +44,8 @@ class Handle {
 using File = Handle<H5Fclose>;
 using Dataset = Handle<H5Dclose>;
 using Space = Handle<H5Sclose>;
+using Type = Handle<H5Tclose>;
+using Properties = Handle<H5Pclose>;
 
 /// HDF5 prints its own errors unless told not to.
 class Silence {
@@ -89,6 +94,27 @@ class MatFile {
     return dims;
   }
 
+  /// All values of an array, to a number of T each; false if they aren't of this kind, or damaged. HDF5 makes room for whatever
+  /// size of a value or of a chunk the file claims: they are looked at first.
+  template <class T>
+  bool read(const Dataset& dataset, H5T_class_t kind, hid_t type, std::vector<T>& values) const {
+    const Type stored(H5Dget_type(dataset.get()));
+    const std::size_t size = H5Tget_size(stored.get());
+    if (H5Tget_class(stored.get()) != kind || size == 0 || size > sizeof(uint64_t)) return false;
+    const Properties layout(H5Dget_create_plist(dataset.get()));
+    if (H5Pget_layout(layout.get()) == H5D_CHUNKED) {
+      std::array<hsize_t, H5S_MAX_RANK> sides{};
+      const int rank = H5Pget_chunk(layout.get(), H5S_MAX_RANK, sides.data());
+      hsize_t bytes = size;
+      for (int i = 0; i < rank; ++i) {
+        const hsize_t side = sides[static_cast<std::size_t>(i)];
+        if (side == 0 || side > kMostChunk / bytes) return false;
+        bytes *= side;
+      }
+    }
+    return H5Dread(dataset.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) >= 0;
+  }
+
   /// A cell array: references in the order of the file (the transpose of MATLAB's).
   std::vector<hobj_ref_t> cells(const Dataset& dataset, const std::string& what, std::vector<hsize_t>& dims) const {
     dims = shape(dataset);
@@ -96,9 +122,7 @@ class MatFile {
       refuse(what + " must be a cell array", "another shape");
     }
     std::vector<hobj_ref_t> references(static_cast<std::size_t>(dims[0] * dims[1]));
-    if (H5Dread(dataset.get(), H5T_STD_REF_OBJ, H5S_ALL, H5S_ALL, H5P_DEFAULT, references.data()) < 0) {
-      refuse(what + " must be a cell array", "something else");
-    }
+    if (!read(dataset, H5T_REFERENCE, H5T_STD_REF_OBJ, references)) refuse(what + " must be a cell array", "something else");
     return references;
   }
 
@@ -117,9 +141,7 @@ cv::Mat read_picture(const MatFile& file, const hobj_ref_t& reference, const std
   }
   const auto width = static_cast<std::size_t>(dims[1]), height = static_cast<std::size_t>(dims[2]);
   std::vector<uint8_t> planes(3 * width * height);
-  if (H5Dread(dataset.get(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, planes.data()) < 0) {
-    file.refuse(what + " must be readable", "a damaged array");
-  }
+  if (!file.read(dataset, H5T_INTEGER, H5T_NATIVE_UINT8, planes)) file.refuse(what + " must be readable", "a damaged array");
   cv::Mat picture(static_cast<int>(height), static_cast<int>(width), CV_8UC3);
   for (std::size_t y = 0; y < height; ++y) {
     uint8_t* row = picture.ptr<uint8_t>(static_cast<int>(y));
@@ -204,7 +226,7 @@ std::vector<std::vector<std::pair<int64_t, int64_t>>> read_cuhk03_test_sets(cons
     if (shape.size() != 2 || shape[0] != 2 || shape[1] > kMostElements) file.refuse(where + " must have two columns", "another shape");
     const auto count = static_cast<std::size_t>(shape[1]);
     std::vector<double> values(2 * count);
-    if (H5Dread(one.get(), H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) {
+    if (!file.read(one, H5T_FLOAT, H5T_NATIVE_DOUBLE, values) && !file.read(one, H5T_INTEGER, H5T_NATIVE_DOUBLE, values)) {
       file.refuse(where + " must hold numbers", "something else");
     }
     auto& set = sets.emplace_back();
