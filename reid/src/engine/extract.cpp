@@ -1,17 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ATen/Parallel.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <cerrno>
-#include <cstring>
 #include <exception>
-#include <filesystem>
 #include <functional>
 #include <mutex>
 #include <numeric>
@@ -20,35 +13,17 @@
 #include "camera_check.hpp"
 #include "reid/core/error.hpp"
 #include "reid/engine/evaluator.hpp"
+#include "reid/ops/memory.hpp"
 #include "reid/text/tokenizer.hpp"
 
 namespace reid::engine {
 namespace {
 
-constexpr std::size_t kMapAbove = std::size_t{1} << 30;
 constexpr int64_t kBatchCpu = 16;
 constexpr int64_t kBatchCuda = 128;
 
 constexpr int64_t kSentencesCpu = 32;
 constexpr int64_t kSentencesCuda = 256;
-
-/// A matrix in memory, or above 1 GiB in an unnamed temporary file mapped into memory.
-torch::Tensor feature_matrix(int64_t rows, int64_t width) {
-  const std::size_t bytes = static_cast<std::size_t>(rows) * static_cast<std::size_t>(width) * sizeof(float);
-  if (bytes <= kMapAbove) return torch::empty({rows, width});
-  std::string name = (std::filesystem::temp_directory_path() / "reid-features-XXXXXX").string();
-  const int file = ::mkstemp(name.data());
-  REID_CHECK(file >= 0, WorkError, fmt::format("{}: file must be creatable, got {}", name, std::strerror(errno)));
-  ::unlink(name.c_str());
-  // Space is reserved now: a disk that fills up later would end the process with a bus error.
-  const int failed = ::posix_fallocate(file, 0, static_cast<off_t>(bytes));
-  void* data = failed == 0 ? ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
-  const int reason = failed != 0 ? failed : errno;
-  ::close(file);
-  REID_CHECK(data != MAP_FAILED, WorkError,
-             fmt::format("{}: {} bytes must fit for the features, got {}", name, bytes, std::strerror(reason)));
-  return torch::from_blob(data, {rows, width}, [bytes](void* p) { ::munmap(p, bytes); });
-}
 
 torch::Tensor choose(const nn::ModelOutput& output, bool after_neck) {
   REID_CHECK(!after_neck || output.neck.defined(), ConfigError,
@@ -205,7 +180,7 @@ torch::Tensor extract_features(nn::Model& model, const std::vector<std::string>&
     if (!cameras.empty()) samples.back().camera = cameras[i];
     check_camera(model, samples.back());
   }
-  auto features = feature_matrix(static_cast<int64_t>(paths.size()), model.embedding_size());
+  auto features = ops::large_matrix(static_cast<int64_t>(paths.size()), model.embedding_size());
   if (paths.empty()) return features;
   const auto& size = model.preprocess();
   const auto transform = data::evaluation_transform(size);
@@ -223,7 +198,7 @@ torch::Tensor extract_sentence_features(nn::Model& model, const std::vector<std:
   const auto* tokenizer = model.tokenizer();
   REID_CHECK(tokenizer != nullptr, ConfigError, "sentences: model must have a text encoder and its vocabulary (text.tokenizer.vocab), got none");
   const int64_t count = static_cast<int64_t>(sentences.size()), length = model.text_length();
-  auto features = feature_matrix(count, model.embedding_size());
+  auto features = ops::large_matrix(count, model.embedding_size());
   if (sentences.empty()) return features;
   auto tokens = torch::empty({count, length}, torch::kInt64);
   auto mask = torch::empty({count, length}, torch::kBool);

@@ -18,6 +18,7 @@
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
 #include "reid/ops/check.hpp"
+#include "reid/ops/memory.hpp"
 
 namespace reid::metrics {
 namespace {
@@ -253,7 +254,14 @@ NpyHeader parse_npy_header(const uint8_t* data, std::size_t size, const std::str
 torch::Tensor read_npy_features(const std::filesystem::path& path) {
   const torch::Tensor array = mapped_tensor(path, {"<f2", "<f4", "<f8"}, 2, "[N, D] float16, float32 or float64");
   if (array.size(1) == 0) refuse(path.string(), "features must have at least one column", "0");
-  return array.to(torch::kFloat32);
+  if (array.scalar_type() == torch::kFloat32) return array;
+  const torch::Tensor wide = ops::large_matrix(array.size(0), array.size(1));
+  constexpr int64_t kRows = 4096;  // at a time, so that neither file need be in memory whole
+  for (int64_t begin = 0; begin < array.size(0); begin += kRows) {
+    const int64_t rows = std::min(kRows, array.size(0) - begin);
+    wide.narrow(0, begin, rows).copy_(array.narrow(0, begin, rows));
+  }
+  return wide;
 }
 
 torch::Tensor read_npy_labels(const std::filesystem::path& path) {

@@ -27,7 +27,8 @@ struct NpyHeader {
 NpyHeader parse_npy_header(const uint8_t* data, std::size_t size, const std::string& source);
 
 /// A feature matrix [N, D] as float32. float32 files are mapped, not read: the tensor is read-only and keeps the
-/// mapping alive. float16 and float64 are converted.
+/// mapping alive. float16 and float64 are converted piece by piece, above 1 GiB into a temporary file that is mapped
+/// (`ops::large_matrix`).
 /// @throws InputError naming the file: not .npy, not two-dimensional, another type, no column.
 torch::Tensor read_npy_features(const std::filesystem::path& path);
 
