@@ -108,6 +108,8 @@ std::vector<ops::GalleryPart> PartedGallery::distances(int64_t begin, int64_t en
 }
 
 ops::Product PartedGallery::product() const {
+  const bool on_cpu = std::all_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.device.is_cpu(); });
+  if (!on_cpu) return ops::Product::aten;  // the only one elsewhere
   return ops::DistanceRows(query_.narrow(0, 0, 1), query_, metric_, product_).product();
 }
 

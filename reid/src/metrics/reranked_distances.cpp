@@ -485,7 +485,8 @@ class Propagation : public DistanceSource {
       parts_ = std::make_unique<PartedGallery>(query.narrow(1, 0, 0), gallery.narrow(1, 0, 0), ops::Metric::cosine, placement);
       overlaps_ = std::make_unique<OverlapParts>(graph_, queries_, parts_->parts());
     }
-    product_ = ops::DistanceRows(features.narrow(0, 0, 1), features, ops::Metric::cosine, placement.product).product();
+    product_ = parts_ ? parts_->product()
+                      : ops::DistanceRows(features.narrow(0, 0, 1), features, ops::Metric::cosine, placement.product).product();
   }
 
   ops::Product product() const override { return product_; }

@@ -2,6 +2,7 @@
 #include "dispatch.hpp"
 
 #include <ATen/autocast_mode.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -155,6 +156,7 @@ Tensor reciprocal_neighbours(const Tensor& index, int64_t count) {
 
 int64_t free_memory(torch::Device device) {
   const c10::cuda::CUDAGuard guard(device);
+  c10::cuda::CUDACachingAllocator::emptyCache();  // what LibTorch keeps for later isn't taken
   std::size_t free = 0, total = 0;
   check(static_cast<int>(cudaMemGetInfo(&free, &total)), "free_memory");
   return static_cast<int64_t>(free);

@@ -33,7 +33,7 @@ torch::Tensor sparse_overlap(const SparseRows& x, int64_t begin, int64_t end, co
                              Pairing pairing, bool half);
 torch::Tensor reciprocal_neighbours(const torch::Tensor& index, int64_t count);
 
-/// Bytes of the device's memory that nobody has.
+/// Bytes of the device's memory that nobody needs; waits for the device.
 int64_t free_memory(torch::Device device);
 
 }  // namespace reid::ops::cuda
