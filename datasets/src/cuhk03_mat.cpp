@@ -95,14 +95,16 @@ class MatFile {
   }
 
   /// All values of an array, to a number of T each; false if they aren't of this kind, or damaged. HDF5 makes room for whatever
-  /// size of a value or of a chunk the file claims: they are looked at first.
+  /// size of a value or of a chunk the file claims, and reads an array that lies in its header beyond its end: they are looked at first.
   template <class T>
   bool read(const Dataset& dataset, H5T_class_t kind, hid_t type, std::vector<T>& values) const {
     const Type stored(H5Dget_type(dataset.get()));
     const std::size_t size = H5Tget_size(stored.get());
     if (H5Tget_class(stored.get()) != kind || size == 0 || size > sizeof(uint64_t)) return false;
     const Properties layout(H5Dget_create_plist(dataset.get()));
-    if (H5Pget_layout(layout.get()) == H5D_CHUNKED) {
+    const auto kept = H5Pget_layout(layout.get());
+    if (kept == H5D_COMPACT && H5Dget_storage_size(dataset.get()) < values.size() * size) return false;
+    if (kept == H5D_CHUNKED) {
       std::array<hsize_t, H5S_MAX_RANK> sides{};
       const int rank = H5Pget_chunk(layout.get(), H5S_MAX_RANK, sides.data());
       hsize_t bytes = size;
