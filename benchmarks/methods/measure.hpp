@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -9,10 +12,16 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <iostream>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reid/core/error.hpp"
+#include "reid/core/io.hpp"
+#include "reid/core/json.hpp"
+#include "reid/core/memory.hpp"
 
 namespace reid::bench {
 
@@ -25,6 +34,21 @@ inline double seconds(const std::function<void()>& work) {
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+/// Medians of `repeats` rounds in which every piece of work has its turn, after one round that isn't counted.
+inline std::map<std::string, double> medians(int64_t repeats,
+                                             const std::vector<std::pair<std::string, std::function<void()>>>& works) {
+  std::map<std::string, std::vector<double>> times;
+  for (int64_t round = -1; round < repeats; ++round) {
+    for (const auto& [name, work] : works) {
+      const double t = seconds(work);
+      if (round >= 0) times[name].push_back(t);
+    }
+  }
+  std::map<std::string, double> result;
+  for (const auto& [name, list] : times) result[name] = median(list);
+  return result;
 }
 
 /// Peak resident size of this process in MB.
@@ -48,5 +72,41 @@ inline double child_peak(const std::string& arguments) {
   REID_CHECK(read == 1 && status == 0, WorkError, "benchmark: the child process must end with 0 and say its peak");
   return megabytes;
 }
+
+/// What the programs of this folder share. A child process makes the networks of one variant, trains a step if asked to, and says its
+/// peak.
+struct Program {
+  int64_t threads = 2, repeats = 3;
+  std::string json, child;
+  bool child_trains = false;
+
+  void add_to(CLI::App& app) {
+    app.add_option("--threads", threads, "number of threads")->capture_default_str();
+    app.add_option("--repeats", repeats, "rounds")->capture_default_str();
+    app.add_option("--json", json, "write the figures to this file");
+    app.add_option("--child", child)->group("");
+    app.add_flag("--child-trains", child_trains)->group("");
+  }
+
+  /// Does the child's part, or the whole work, whose figures go to the file that was asked for. @return the exit status.
+  int run(const char* name, const std::function<void()>& as_child, const std::function<Json()>& work) const {
+    try {
+      at::set_num_threads(static_cast<int>(threads));
+      if (!child.empty()) {
+        as_child();
+        std::cout << peak_megabytes() << "\n";
+        return 0;
+      }
+      keep_freed_memory();
+      std::cout << std::unitbuf;
+      const Json result = work();
+      if (!json.empty()) write_file_atomic(json, result.dump(2) + "\n");
+      return 0;
+    } catch (const Error& error) {
+      std::cerr << name << ": " << error.what() << "\n";
+      return error.exit_code();
+    }
+  }
+};
 
 }  // namespace reid::bench

@@ -8,33 +8,26 @@
 // Memory is the peak resident size of a child process that makes one training step, less that of a child that makes
 // the same model and one forward pass of one picture. The children tell it themselves (VmHWM): what the system counts
 // for a child begins at the size of its parent.
-#include <ATen/Parallel.h>
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
 #include <functional>
 #include <iostream>
-#include <map>
 
 #include "measure.hpp"
-#include "reid/core/error.hpp"
-#include "reid/core/io.hpp"
-#include "reid/core/memory.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/nn/blocks.hpp"
 
 namespace {
 
 using namespace reid;
-using bench::child_peak, bench::median, bench::peak_megabytes, bench::seconds;
+using bench::child_peak, bench::medians;
 
-struct Settings {
-  int64_t threads = 2, repeats = 5, height = 256, width = 128, train_batch = 16;
+struct Settings : bench::Program {
+  Settings() { repeats = 5; }
+  int64_t height = 256, width = 128, train_batch = 16;
   std::vector<int64_t> batches{1, 8, 32};
-  std::string body = "resnet50", json;
-  std::string child;  ///< variant whose memory this process is to show
-  bool child_trains = false;
+  std::string body = "resnet50";
   bool half = true;
 };
 
@@ -55,21 +48,6 @@ std::shared_ptr<nn::Model> make(const Settings& settings, const std::string& var
 
 torch::Tensor pictures(const Settings& settings, int64_t n) {
   return torch::randn({n, 3, settings.height, settings.width});
-}
-
-/// Medians of `repeats` rounds in which every piece of work has its turn, after one round that isn't counted.
-std::map<std::string, double> medians(int64_t repeats,
-                                      const std::vector<std::pair<std::string, std::function<void()>>>& works) {
-  std::map<std::string, std::vector<double>> times;
-  for (int64_t round = -1; round < repeats; ++round) {
-    for (const auto& [name, work] : works) {
-      const double t = seconds(work);
-      if (round >= 0) times[name].push_back(t);
-    }
-  }
-  std::map<std::string, double> result;
-  for (const auto& [name, list] : times) result[name] = median(list);
-  return result;
 }
 
 /// A model with a classifier and an optimizer, to be trained by one batch again and again.
@@ -116,7 +94,6 @@ void run_child(const Settings& settings) {
     model->eval();
     model->embed(pictures(settings, 1));
   }
-  std::cout << peak_megabytes() << "\n";
 }
 
 Json inference(const Settings& settings) {
@@ -207,26 +184,15 @@ Json training(const Settings& settings) {
 int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("What RGA costs beside its plain body");
-  app.add_option("--threads", settings.threads, "number of threads")->capture_default_str();
-  app.add_option("--repeats", settings.repeats, "rounds")->capture_default_str();
+  settings.add_to(app);
   app.add_option("--height", settings.height, "input height")->capture_default_str();
   app.add_option("--width", settings.width, "input width")->capture_default_str();
   app.add_option("--body", settings.body, "conv body")->capture_default_str();
   app.add_option("--batches", settings.batches, "inference batches")->delimiter(',')->capture_default_str();
   app.add_option("--train-batch", settings.train_batch, "batch of the training step; 0: none")->capture_default_str();
   app.add_flag("!--no-bf16", settings.half, "leave bf16 out: minutes on a processor without bf16 products");
-  app.add_option("--json", settings.json, "write the figures to this file");
-  app.add_option("--child", settings.child)->group("");
-  app.add_flag("--child-trains", settings.child_trains)->group("");
   CLI11_PARSE(app, argc, argv);
-  try {
-    at::set_num_threads(static_cast<int>(settings.threads));
-    if (!settings.child.empty()) {
-      run_child(settings);
-      return 0;
-    }
-    keep_freed_memory();
-    std::cout << std::unitbuf;
+  return settings.run("bench_rga_cost", [&] { run_child(settings); }, [&] {
     std::cout << fmt::format("{} at {}x{}, {} threads, medians of {} rounds\n", settings.body, settings.height,
                              settings.width, settings.threads, settings.repeats);
     Json result{{"body", settings.body},
@@ -236,10 +202,6 @@ int main(int argc, char** argv) {
                 {"inference", inference(settings)},
                 {"ways", ways(settings)}};
     if (settings.train_batch > 0) result["training"] = training(settings);
-    if (!settings.json.empty()) write_file_atomic(settings.json, result.dump(2) + "\n");
-    return 0;
-  } catch (const Error& error) {
-    std::cerr << "bench_rga_cost: " << error.what() << "\n";
-    return error.exit_code();
-  }
+    return result;
+  });
 }

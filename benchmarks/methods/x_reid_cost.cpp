@@ -8,33 +8,28 @@
 //
 // Memory is the peak resident size of a child process that makes one training step, less that of a child that makes
 // the same networks only. The children tell it themselves (VmHWM).
-#include <ATen/Parallel.h>
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <functional>
 #include <iostream>
 
 #include "measure.hpp"
-#include "reid/core/error.hpp"
-#include "reid/core/io.hpp"
-#include "reid/core/memory.hpp"
 #include "reid/losses/losses.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/ops/matmul.hpp"
+#include "training.hpp"
 
 namespace {
 
 using namespace reid;
-using bench::child_peak, bench::median, bench::peak_megabytes, bench::seconds;
+using bench::child_peak, bench::median, bench::seconds, bench::Training;
 
-struct Settings {
-  int64_t threads = 2, repeats = 3, stride = 16, identities = 16, images = 4;
+struct Settings : bench::Program {
+  int64_t stride = 16, identities = 16, images = 4;
   std::vector<int64_t> batches{1, 8};
-  std::string model = "vit_b16", json, child;
-  bool child_trains = false, half = false;
+  std::string model = "vit_b16";
+  bool half = false;
 };
 
 struct Variant {
@@ -55,36 +50,21 @@ std::shared_ptr<nn::Model> make_network(const Settings& settings) {
   return nn::make_model(models::registry(), {{"name", settings.model}, {"stride", settings.stride}});
 }
 
-/// One batch, trained on again and again.
-class Training {
- public:
-  Training(const Settings& settings, const Variant& variant) : model_(make_network(settings)) {
-    objective_ = losses::objectives().create(variant.objective, "/objective", *model_, nn::TrainingFacts{751, 6});
-    const auto n = settings.identities * settings.images;
-    const auto& size = model_->preprocess();
-    batch_.images = torch::randn({n, 3, size.height, size.width});
-    batch_.identities = torch::arange(n).div(settings.images, "floor");
-    batch_.index = torch::arange(n);
-    model_->train();
-    auto parameters = model_->parameters();
-    for (const auto& parameter : objective_->parameters()) parameters.push_back(parameter);
-    optimizer_ = std::make_unique<torch::optim::SGD>(parameters, torch::optim::SGDOptions(1e-4).momentum(0.9));
-    progress_.steps_per_epoch = 1;
-    progress_.step = 100;  // behind the ramp
-  }
-  void step() {
-    optimizer_->zero_grad();
-    objective_->compute(*model_, batch_, progress_).total.backward();
-    optimizer_->step();
-  }
-
- private:
-  std::shared_ptr<nn::Model> model_;
-  std::shared_ptr<nn::Objective> objective_;
-  Batch batch_;
-  Progress progress_;
-  std::unique_ptr<torch::optim::SGD> optimizer_;
-};
+std::shared_ptr<Training> make_training(const Settings& settings, const Variant& variant) {
+  const auto model = make_network(settings);
+  const std::shared_ptr<nn::Objective> objective =
+      losses::objectives().create(variant.objective, "/objective", *model, nn::TrainingFacts{751, 6});
+  const auto n = settings.identities * settings.images;
+  const auto& size = model->preprocess();
+  Batch batch;
+  batch.images = torch::randn({n, 3, size.height, size.width});
+  batch.identities = torch::arange(n).div(settings.images, "floor");
+  batch.index = torch::arange(n);
+  constexpr int64_t kBehindTheRamp = 100;
+  return std::make_shared<Training>(model, objective, batch, kBehindTheRamp, [](std::vector<torch::Tensor> parameters) {
+    return std::make_unique<torch::optim::SGD>(std::move(parameters), torch::optim::SGDOptions(1e-4).momentum(0.9));
+  });
+}
 
 double training_memory(const Settings& settings, const Variant& variant, bool trains) {
   return child_peak(fmt::format("--child {} {} --threads {} --model {} --stride {} --identities {} --images {}", variant.name,
@@ -97,29 +77,24 @@ void run_child(const Settings& settings) {
                                     [&](const Variant& v) { return v.name == settings.child; });
   REID_CHECK(variant != variants().end(), InputError,
              fmt::format("x_reid_cost: child must name a variant, got '{}'", settings.child));
-  Training training(settings, *variant);
-  if (settings.child_trains) training.step();
-  std::cout << peak_megabytes() << "\n";
+  const auto training = make_training(settings, *variant);
+  if (settings.child_trains) training->step();
 }
 
 Json training(const Settings& settings) {
   Json rows = Json::array();
   std::cout << fmt::format("\nTraining step, {} x {} pictures, SGD\n{:<10} {:>9} {:>12} {:>10} {:>12}\n", settings.identities,
                            settings.images, "", "seconds", "/baseline", "peak MB", "/baseline");
-  std::vector<std::unique_ptr<Training>> trainings;
-  for (const auto& variant : variants()) trainings.push_back(std::make_unique<Training>(settings, variant));
-  std::vector<std::vector<double>> times(variants().size());
-  for (int64_t round = -1; round < settings.repeats; ++round) {
-    for (std::size_t i = 0; i < trainings.size(); ++i) {
-      const double t = seconds([&] { trainings[i]->step(); });
-      if (round >= 0) times[i].push_back(t);
-    }
+  std::vector<std::pair<std::string, std::function<void()>>> works;
+  for (const auto& variant : variants()) {
+    works.emplace_back(variant.name, [run = make_training(settings, variant)] { run->step(); });
   }
-  trainings.clear();
+  const auto times = bench::medians(settings.repeats, works);
+  works.clear();
   double first_time = 0, first_memory = 0;
   for (std::size_t i = 0; i < variants().size(); ++i) {
     const auto& variant = variants()[i];
-    const double time = median(times[i]);
+    const double time = times.at(variant.name);
     const double memory = training_memory(settings, variant, true) - training_memory(settings, variant, false);
     if (i == 0) {
       first_time = time;
@@ -174,35 +149,20 @@ Json inference(const Settings& settings) {
 int main(int argc, char** argv) {
   Settings settings;
   CLI::App app("What training with x_reid costs beside its baseline");
-  app.add_option("--threads", settings.threads, "number of threads")->capture_default_str();
-  app.add_option("--repeats", settings.repeats, "rounds")->capture_default_str();
+  settings.add_to(app);
   app.add_option("--model", settings.model, "vision transformer on patches")->capture_default_str();
   app.add_option("--stride", settings.stride, "step between patches")->capture_default_str();
   app.add_option("--identities", settings.identities, "identities of a training batch; 0: no training")->capture_default_str();
   app.add_option("--images", settings.images, "images of each")->capture_default_str();
   app.add_option("--batches", settings.batches, "inference batches")->delimiter(',')->capture_default_str();
   app.add_flag("--bf16", settings.half, "inference in bf16, too");
-  app.add_option("--json", settings.json, "write the figures to this file");
-  app.add_option("--child", settings.child)->group("");
-  app.add_flag("--child-trains", settings.child_trains)->group("");
   CLI11_PARSE(app, argc, argv);
-  try {
-    at::set_num_threads(static_cast<int>(settings.threads));
-    if (!settings.child.empty()) {
-      run_child(settings);
-      return 0;
-    }
-    keep_freed_memory();
-    std::cout << std::unitbuf;
+  return settings.run("bench_x_reid_cost", [&] { run_child(settings); }, [&] {
     std::cout << fmt::format("{} at stride {}, {} threads, medians\n", settings.model, settings.stride, settings.threads);
     Json result{{"model", settings.model}, {"stride", settings.stride}, {"threads", settings.threads}};
     result["inference"] = inference(settings);
     if (settings.identities > 0) result["training"] = training(settings);
     result["products"] = ops::product_choices();
-    if (!settings.json.empty()) write_file_atomic(settings.json, result.dump(2) + "\n");
-    return 0;
-  } catch (const Error& error) {
-    std::cerr << "bench_x_reid_cost: " << error.what() << "\n";
-    return error.exit_code();
-  }
+    return result;
+  });
 }
