@@ -33,8 +33,8 @@ for target in "${targets[@]}"; do
   # and gives up when there is none.
   sanitizer=
   if [ "$target" = cuhk03 ]; then
-    options=(-max_len=65536 -detect_leaks=0 -malloc_limit_mb=300000000)
-    sanitizer=allocator_may_return_null=1
+    options=(-max_len=65536 -malloc_limit_mb=300000000)
+    sanitizer=allocator_may_return_null=1:detect_leaks=0
   fi
   say "$target for $seconds s"
   ASAN_OPTIONS=$sanitizer TMPDIR=$([ -d /dev/shm ] && echo /dev/shm || echo "${TMPDIR:-/tmp}") \
