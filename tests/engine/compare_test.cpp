@@ -90,6 +90,13 @@ TEST_CASE("a suite is trained, scored and put into one table", "[engine]") {
   auto other = suite;
   other["base"]["epochs"] = 1;
   REQUIRE_THROWS_WITH(compare(world, other, run_options(dir / "out")), Contains("another configuration"));
+
+  // A damaged list of results is refused by line, and left as it is.
+  for (const std::string text : {"{\n", "[]\n", "\n", R"({"entry": 3, "seed": 1, "fingerprint": "", "result": {}})"}) {
+    write_file_atomic(dir / "out/results.jsonl", text);
+    REQUIRE_THROWS_WITH(compare(world, suite, run_options(dir / "out")), Contains("results.jsonl, line 1"));
+    REQUIRE(read_file(dir / "out/results.jsonl") == text);
+  }
 }
 
 TEST_CASE("a comparison that is stopped goes on where it was", "[engine]") {

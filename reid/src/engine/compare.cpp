@@ -8,7 +8,6 @@
 #include <cmath>
 #include <map>
 #include <set>
-#include <sstream>
 
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
@@ -167,20 +166,18 @@ void Comparison::read_results() {
   const auto path = options_.output / kResults;
   std::error_code error;
   if (!fs::exists(path, error)) return;
-  std::istringstream lines(read_file(path));
-  int64_t number = 0;
-  for (std::string line; std::getline(lines, line);) {
-    ++number;
-    if (line.empty()) continue;
-    const auto json = parse_json(line, fmt::format("{}, line {}", path.string(), number));
-    const auto at = fmt::format("{}, line {}", path.string(), number);
-    REID_CHECK(json.is_object() && json.contains("entry") && json.contains("seed") && json.contains("fingerprint") &&
-                   json.contains("result"),
+  const auto lines = read_json_lines(path);
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const auto& json = lines[i];
+    const auto at = fmt::format("{}, line {}", path.string(), i + 1);
+    const auto holds = [&](const char* key, auto is) { return json.contains(key) && (json.at(key).*is)(); };
+    REID_CHECK(json.is_object() && holds("entry", &Json::is_string) && holds("seed", &Json::is_number_integer) &&
+                   holds("fingerprint", &Json::is_string) && holds("result", &Json::is_object),
                ConfigError, fmt::format("{}: line must be a result, got something else", at));
-    const auto id = fmt::format("{}-{}", json["entry"].get<std::string>(), json["seed"].get<int64_t>());
+    const auto id = fmt::format("{}-{}", json.at("entry").get<std::string>(), json.at("seed").get<int64_t>());
     const auto job = std::find_if(jobs_.begin(), jobs_.end(), [&](const Job& j) { return j.id() == id; });
     if (job == jobs_.end()) continue;  // an entry or a seed that the suite had once
-    REID_CHECK(job->fingerprint == json["fingerprint"].get<std::string>(), ConfigError,
+    REID_CHECK(job->fingerprint == json.at("fingerprint").get<std::string>(), ConfigError,
                fmt::format("{}: result of {} must be of this suite, got one of another configuration (name another "
                            "--output)",
                            at, id));
