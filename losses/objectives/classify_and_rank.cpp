@@ -113,13 +113,7 @@ nn::ObjectiveResult ClassifyAndRank::compute(nn::Model& model, const Batch& batc
       values.erase(values.begin());
       value = (value + torch::stack(values).mean()) / 2;
     }
-    double weight = term.weight;
-    if (term.ramp_epochs > 0) {
-      const double steps = static_cast<double>(term.ramp_epochs) *
-                           static_cast<double>(std::max<int64_t>(1, progress.steps_per_epoch));
-      weight *= std::min(1.0, static_cast<double>(progress.step) / steps);
-    }
-    const auto part = value * weight;
+    const auto part = value * (term.weight * ramp(term.ramp_epochs, progress));
     result.total = result.total.defined() ? result.total + part : part;
     result.parts.emplace_back(term.label, value.detach());
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -23,6 +25,12 @@ void add_objective(nn::ObjectiveRegistry& registry, const std::string& name, Ent
     return std::make_shared<T>(read_options<typename T::Options>(options, pointer), pointer, model, facts);
   };
   registry.add_entry(std::move(entry));
+}
+
+/// The share of a weight that grows linearly from 0 over `epochs`; 1 behind them, and where there are none.
+inline double ramp(int64_t epochs, const Progress& progress) {
+  const int64_t steps = epochs * std::max<int64_t>(1, progress.steps_per_epoch);
+  return steps > 0 ? std::min(1.0, static_cast<double>(progress.step) / static_cast<double>(steps)) : 1.0;
 }
 
 }  // namespace reid::losses

@@ -15,8 +15,8 @@
 #include "reid/losses/losses.hpp"
 #include "reid/nn/blocks.hpp"
 #include "reid/ops/distance.hpp"
-#include "reid/ops/mining.hpp"
 #include "reid/ops/matmul.hpp"
+#include "reid/ops/mining.hpp"
 
 namespace reid::losses {
 namespace {
@@ -320,19 +320,15 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   const auto anchors = anchors_of(base.labels, progress);
   const auto share = static_cast<double>(anchors.rows.size(0)) / static_cast<double>(base.labels.size(0));
   append(result, "anchors", torch::full({}, share, base.logits.options().requires_grad(false)));
-  double ramp = 1;
-  if (options_.ramp_epochs > 0) {
-    const auto steps = options_.ramp_epochs * std::max<int64_t>(1, progress.steps_per_epoch);
-    ramp = std::min(1.0, static_cast<double>(progress.step) / static_cast<double>(steps));
-  }
+  const double share_now = ramp(options_.ramp_epochs, progress);
   const auto tokens = options_.detach_kv ? base.tokens.detach() : base.tokens;
   const auto source = cross_->project(tokens);
   if (options_.detach_anchor) base.tokens = base.tokens.detach();
   if (options_.intra != IntraX::off) {
-    result.total = result.total + ramp * options_.lambda_intra * intra(base, anchors, source, result);
+    result.total = result.total + share_now * options_.lambda_intra * intra(base, anchors, source, result);
   }
   if (options_.inter != InterX::off) {
-    result.total = result.total + ramp * options_.lambda_inter *
+    result.total = result.total + share_now * options_.lambda_inter *
                                       inter(base, anchors, cross_inter_ ? cross_inter_->project(tokens) : source, result);
   }
   return result;
