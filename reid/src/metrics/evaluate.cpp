@@ -181,9 +181,10 @@ Result evaluate(const FeatureSet& query, const FeatureSet& gallery, const Protoc
     score[6] = p.inverse_penalty;
     precisions[row] = p.step;
   };
-  const int64_t rows = tile_rows(options, source->most_rows(), q);
   const bool needs_lines = protocol.single_gallery_shot || options.ranking_top > 0;
   Tile copied(g);
+  const int64_t rows =
+      tile_rows(options, needs_lines ? std::min(source->most_rows(), copied.most_rows()) : source->most_rows(), q);
   for (int64_t begin = 0; begin < q; begin += rows) {
     const int64_t end = std::min(begin + rows, q);
     const auto parts = source->compute(begin, end);
