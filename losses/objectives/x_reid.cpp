@@ -252,14 +252,19 @@ Tensor XReid::intra(const Base& base, const Anchors& anchors, const std::vector<
       target_logits = torch::matmul(share, target_logits);
     }
     const auto f = base.embedding.index_select(0, anchors.rows);
-    const bool logits_too = options_.transfer == Transfer::kl_cos || options_.transfer == Transfer::kl;
-    if (logits_too) {
+    if (options_.transfer != Transfer::mse) {
       const auto kl = transfer_kl(base.logits.index_select(0, anchors.rows), target_logits, options_.temperature);
       total = total + kl;
       append(result, "intra_kl", kl);
     }
-    if (options_.transfer == Transfer::kl_cos || options_.transfer == Transfer::mse) {
-      const auto feature = options_.transfer == Transfer::mse ? torch::mse_loss(f, target) : transfer_cosine(f, target);
+    Tensor feature;
+    if (options_.transfer == Transfer::kl_cos) feature = transfer_cosine(f, target);
+    if (options_.transfer == Transfer::mse) feature = torch::mse_loss(f, target);
+    if (options_.transfer == Transfer::kl_triplet) {
+      feature = anchors.identities > 1 ? batch_hard_triplet(f, target, anchors.labels, options_.triplet_margin)
+                                       : torch::zeros_like(entropy);
+    }
+    if (feature.defined()) {
       total = total + feature;
       append(result, "intra_feature", feature);
     }
@@ -314,7 +319,7 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   append(result, "cross_entropy", entropy);
   append(result, "triplet", triplet);
   append(result, "accuracy", top1_accuracy(base.logits, base.labels));
-  result.total = entropy + triplet;
+  result.total = entropy + options_.triplet_weight * triplet;
   if (!crossing) return result;
 
   const auto anchors = anchors_of(base.labels, progress);

@@ -54,6 +54,21 @@ TEST_CASE("the triplet loss of four points on a line by hand", "[losses]") {
   REQUIRE(loss(std::nullopt, x, labels).item<double>() == Approx(1.2470932).epsilon(1e-7));
 }
 
+TEST_CASE("anchors against other targets by hand", "[losses]") {
+  // Anchors 0, 2 (identity 7) and 3 (identity 9); targets 1, 5 and 4, margin 0.5.
+  //   anchor 0: farthest own 5, nearest other 4: 5 - 4 + 0.5      anchor 2: 3, 2: 1.5      anchor 3: 1, 2: 0 (own 4; others 1, 5)
+  const auto x = torch::tensor({{0.0}, {2.0}, {3.0}}, torch::kFloat64), t = torch::tensor({{1.0}, {5.0}, {4.0}}, torch::kFloat64);
+  const auto labels = torch::tensor({7, 7, 9}, torch::kInt64);
+  REQUIRE(losses::batch_hard_triplet(x, t, labels, 0.5).item<double>() == Approx(1.0).epsilon(1e-12));
+  REQUIRE(losses::batch_hard_triplet(x, x, labels, 0.5).equal(loss(0.5, x, labels)));
+  torch::manual_seed(3);
+  const auto targets = torch::randn({3, 4}, torch::kFloat64);
+  const auto error = test::gradient_error(
+      [&](const torch::Tensor& v) { return losses::batch_hard_triplet(v, targets, labels, 3.0); }, torch::randn({3, 4}, torch::kFloat64));
+  REQUIRE(error < 1e-7);
+  REQUIRE_THROWS_WITH(losses::batch_hard_triplet(x, t.narrow(0, 0, 2), labels, 0.5), Contains("targets must be like the embeddings"));
+}
+
 TEST_CASE("the triplet loss equals loops over pairs", "[losses]") {
   torch::manual_seed(4);
   for (const std::optional<double> margin : {std::optional<double>(0.0), std::optional<double>(0.3), std::optional<double>()}) {

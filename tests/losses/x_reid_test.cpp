@@ -297,7 +297,7 @@ TEST_CASE("the transfer gives no gradient to the branch that teaches", "[losses]
   REQUIRE_FALSE(teacher.grad().defined());
   // In the whole objective: with the transfer and without it, the cross block's gradients are the same.
   std::map<std::string, std::vector<torch::Tensor>> gradients;
-  for (const auto* transfer : {"none", "kl_cos", "mse"}) {
+  for (const auto* transfer : {"none", "kl_cos", "kl_triplet", "mse"}) {
     Scene scene;
     torch::manual_seed(10);
     const auto objective = make({{"transfer", transfer}, {"inter", "off"}, {"classifier", "own"}}, scene.model);
@@ -311,7 +311,7 @@ TEST_CASE("the transfer gives no gradient to the branch that teaches", "[losses]
   }
   REQUIRE(gradients["none"].size() == 16);  // block 12, norm 2, the own classifier and the neck
   for (std::size_t i = 0; i < gradients["none"].size(); ++i) {
-    for (const auto* transfer : {"kl_cos", "mse"}) {
+    for (const auto* transfer : {"kl_cos", "kl_triplet", "mse"}) {
       // Sums of the same terms, perhaps in another order.
       const auto error = (gradients["none"][i] - gradients[transfer][i]).abs().max().item<double>();
       REQUIRE(error < 1e-12 * std::max(1.0, gradients["none"][i].abs().max().item<double>()));
@@ -365,6 +365,7 @@ TEST_CASE("every switch changes what is computed", "[losses][x_reid]") {
                                             {{"kv_includes_self", true}},
                                             {{"tokens", "after_norm"}},
                                             {{"transfer", "kl"}},
+                                            {{"transfer", "kl_triplet"}},
                                             {{"transfer", "mse"}},
                                             {{"transfer", "none"}},
                                             {{"temperature", 1}},
@@ -380,6 +381,7 @@ TEST_CASE("every switch changes what is computed", "[losses][x_reid]") {
                                             {{"lambda_inter", 2}},
                                             {{"label_smoothing", 0.1}},
                                             {{"triplet_margin", 0.3}},
+                                            {{"triplet_weight", 2}},
                                             {{"classifier", "own"}}}) {
     CAPTURE(part.dump());
     Scene scene;

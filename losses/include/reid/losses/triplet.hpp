@@ -7,6 +7,12 @@
 
 namespace reid::losses {
 
+/// The loss of `Triplet` between anchors x [N, D] and targets t [N, D], row i of both of label i:
+///   p_a = max_{j: y_j = y_a} d(x_a, t_j)     n_a = min_{j: y_j != y_a} d(x_a, t_j)
+/// @param margin  none: the soft form. @throws as `Triplet`; ShapeError if the targets aren't like the anchors.
+torch::Tensor batch_hard_triplet(const torch::Tensor& anchors, const torch::Tensor& targets, const torch::Tensor& labels,
+                                 std::optional<double> margin);
+
 /// Batch-hard triplet loss. For each anchor the farthest picture of its identity and the nearest of another:
 ///   d(x, y) = sqrt(max(|x - y|^2, 1e-12))
 ///   p_a = max_{j: y_j = y_a} d(x_a, x_j)     n_a = min_{j: y_j != y_a} d(x_a, x_j)

@@ -25,8 +25,9 @@ enum class IntraX { off, supervision, full };
 enum class InterX { off, attention, full };
 /// Which other images of its identity an anchor attends to.
 enum class Partners { all, one };
-/// How the identity-level feature g teaches the instance-level feature f.
-enum class Transfer { kl_cos, kl, mse, none };
+/// How the identity-level feature g teaches the instance-level feature f: by logits (kl), also by the cosine of features (kl_cos)
+/// or by distances, f nearer to every g of its identity than to any other (kl_triplet); by features alone (mse); not at all.
+enum class Transfer { kl_cos, kl, kl_triplet, mse, none };
 /// The loss on the response to the positive: -log(R_pos + 1e-6), or max(0, m - (R_pos - R_neg)).
 enum class ResponseLoss { log, hinge };
 /// Queries whose attention counts.
@@ -59,10 +60,11 @@ torch::Tensor transfer_cosine(const torch::Tensor& student, const torch::Tensor&
 /// Paper: Shen et al., "Cross-Instance Transformer for Identity-Level Person Re-Identification", arXiv:2302.02075.
 ///
 ///   L = L_base(f) + ramp (lambda_intra L_IntraX + lambda_inter L_InterX),   ramp: linear from 0 over ramp_epochs
-///   L_base = CE(z_f) + triplet(f),   z_f = W neck(f)
+///   L_base = CE(z_f) + w triplet(f),   z_f = W neck(f),   w: `triplet_weight`
 /// With Z the encoder's tokens of each image, X a `CrossBlock`, BN a second neck, sg no gradient:
 ///   IntraX   g_i = X(Z_i <- tokens of the other images of y_i)
 ///            L_g = CE(W BN(g)) + triplet(g);   L_kt = T^2 KL(sg[z_g] || z_f) + mean(1 - cos(f, sg[g]))
+///            (or, with kl_triplet, the batch-hard triplet loss of anchors f against targets sg[g] in place of the cosine)
 ///   InterX   p(i), n(i) = `find_extremes` on f;   o_i = X(Z_i <- [Z_p; Z_n]), one softmax over both
 ///            R_pos = attention of the CLS query to p(i), mean over heads;  R_neg to n(i)
 ///            L_att = mean -log(R_pos + 1e-6);   L_InterX = L_att + CE(W BN(o))
@@ -87,6 +89,7 @@ class XReid : public nn::Objective {
     double lambda_inter = 1;
     int64_t ramp_epochs = 10;
     bool intra_triplet = true;
+    double triplet_weight = 1;
     Partners partners = Partners::all;
     int64_t depth = 1;
     CrossStart start = CrossStart::last_blocks;
@@ -116,6 +119,7 @@ class XReid : public nn::Objective {
       v("intra_triplet", intra_triplet,
         "L_g has the triplet loss of g beside its cross entropy; g of one identity share what they attend to, so that it can be "
         "met without telling identities apart");
+      v("triplet_weight", triplet_weight, "weight of f's triplet loss beside its cross entropy, whatever else there is", Range{0, 1e6});
       v("partners", partners, "IntraX attends to all other images of the identity, or to one at random");
       v("depth", depth, "cross blocks one after the other", Range{1, 16});
       v("start", start, "last_blocks: copies of the encoder's; random; encoder: the encoder's own blocks, shared");
@@ -127,7 +131,8 @@ class XReid : public nn::Objective {
         "no gradient reaches the encoder through the anchors' tokens: with detach_kv the modules teach it by the transfer alone");
       v("teacher_ema", teacher_ema, "tokens come from an averaged encoder with this decay, without gradient; null: none",
         Range{0, 1});
-      v("transfer", transfer, "how g teaches f: kl_cos, kl (logits), mse (features) or none");
+      v("transfer", transfer,
+        "how g teaches f: kl_cos (logits and cosine), kl (logits), kl_triplet (logits and distances), mse (features) or none");
       v("temperature", temperature, "T of the transfer's softmax", Range{1e-3, 1e3});
       v("compact_center", compact_center, "f learns from the mean g of its identity instead of its own g");
       v("response", response, "loss on the response to the positive: log or hinge");
@@ -188,9 +193,10 @@ struct reid::EnumNames<reid::losses::Partners> {
 };
 template <>
 struct reid::EnumNames<reid::losses::Transfer> {
-  static constexpr std::array<std::pair<reid::losses::Transfer, const char*>, 4> values{
+  static constexpr std::array<std::pair<reid::losses::Transfer, const char*>, 5> values{
       {{reid::losses::Transfer::kl_cos, "kl_cos"},
        {reid::losses::Transfer::kl, "kl"},
+       {reid::losses::Transfer::kl_triplet, "kl_triplet"},
        {reid::losses::Transfer::mse, "mse"},
        {reid::losses::Transfer::none, "none"}}};
 };
