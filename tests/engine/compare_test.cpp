@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cmath>
 #include <sstream>
 
 #include "reid/core/error.hpp"
@@ -57,14 +59,17 @@ TEST_CASE("a suite is trained, scored and put into one table", "[engine]") {
   REQUIRE(summary.json.at("entries").size() == 2);
   for (std::size_t i = 0; i < 2; ++i) {
     const auto& entry = summary.json["entries"][i];
-    double mean = 0;
-    for (const auto& line : results) {
-      if (line.at("entry") == entry.at("name")) mean += line.at("result").at("metrics").at("map").get<double>() / 2;
+    for (const auto& [key, value] : entry.at("metrics").items()) {
+      std::vector<double> own;
+      for (const auto& line : results) {
+        if (line.at("entry") == entry.at("name")) own.push_back(line.at("result").at("metrics").at(key).get<double>());
+      }
+      REQUIRE(own.size() == 2);
+      const double mean = (own[0] + own[1]) / 2, half = 12.706 * std::abs(own[0] - own[1]) / 2;  // Student's t
+      REQUIRE(value.get<double>() == Approx(mean));
+      REQUIRE(entry.at("ci95").at(key).at(0).get<double>() == Approx(std::max(0.0, mean - half)));
+      REQUIRE(entry.at("ci95").at(key).at(1).get<double>() == Approx(std::min(1.0, mean + half)));
     }
-    REQUIRE(entry.at("metrics").at("map").get<double>() == Approx(mean));
-    // Two values a, b: mean -+ 12.706 |a - b| / 2.
-    const double low = entry.at("ci95").at("map").at(0).get<double>(), high = entry.at("ci95").at("map").at(1).get<double>();
-    REQUIRE((low + high) / 2 == Approx(mean));
   }
   REQUIRE(summary.json["entries"][1].at("parameters").get<int64_t>() > summary.json["entries"][0].at("parameters").get<int64_t>());
   const auto& difference = summary.json["entries"][1].at("map_difference");

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numeric>
@@ -165,7 +166,7 @@ std::pair<double, double> student_interval(const std::vector<double>& values) {
   const double quantile =
       freedom <= kQuantiles.size() ? kQuantiles[freedom - 1] : 1.96 + 2.4 / static_cast<double>(freedom);
   const double half = quantile * std::sqrt(squares / (count - 1) / count);
-  return {mean - half, mean + half};
+  return {std::max(mean - half, 0.0), std::min(mean + half, 1.0)};
 }
 
 std::string report_markdown(const Json& summary) {

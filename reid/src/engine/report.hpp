@@ -11,7 +11,7 @@ namespace reid::engine {
 std::string report_markdown(const Json& summary);
 std::string report_html(const Json& summary);
 
-/// 95 % interval of a mean by Student's t. @param values  at least two.
+/// 95 % interval of a mean of shares by Student's t, cut at 0 and 1. @param values  at least two.
 std::pair<double, double> student_interval(const std::vector<double>& values);
 
 }  // namespace reid::engine
