@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
     const auto model = reid::engine::open_run(argv[2], catalogue);
     const auto dataset = reid::engine::open_dataset(experiment.data.evaluation(), {.train = false}, "", catalogue);
     const auto result = reid::engine::evaluate_model(*model, dataset, experiment.evaluation, catalogue.decoder,
-                                                     options.runtime, 1).json;
+                                                     options.runtime).json;
     const auto& metrics = result["metrics"];
     const auto& interval = result["ci95"]["rank1"];
     std::printf("rank-1 %.2f %%, mAP %.2f %% under %s (%ld queries, 95 %% interval of rank-1 %.2f to %.2f %%)\n",

@@ -89,7 +89,7 @@ int main(int argc, char** argv) {
     const auto model = reid::engine::open_run(argv[2], catalogue);
     const auto dataset = reid::engine::open_dataset(experiment.data.evaluation(), {.train = false}, "", catalogue);
     const auto result = reid::engine::evaluate_model(*model, dataset, experiment.evaluation, catalogue.decoder,
-                                                     options.runtime, 1).json;
+                                                     options.runtime).json;
     std::printf("tiny_net: rank-1 %.2f %%, mAP %.2f %%\n", 100 * result["metrics"]["rank1"].get<double>(),
                 100 * result["metrics"]["map"].get<double>());
     return 0;

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "layout.hpp"
+#include "reid/core/blank.hpp"
 #include "reid/core/error.hpp"
 #include "reid/core/json.hpp"
 #include "reid/datasets/files.hpp"
@@ -69,10 +70,6 @@ struct Entry {
 };
 
 std::string at_entry(const fs::path& file, int64_t number) { return fmt::format("{}: entry {}", file.string(), number); }
-
-bool is_blank(const std::string& text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); });
-}
 
 /// The camera in 0000_c14_0031.jpg, -1 if the name isn't so.
 int64_t camera_of(std::string_view path) {

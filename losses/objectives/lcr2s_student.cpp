@@ -11,6 +11,11 @@ namespace reid::losses {
 
 using torch::Tensor;
 
+namespace {
+/// The teacher is frozen and sees the same sentences in every epoch.
+constexpr uint32_t kWant = nn::want_embedding | nn::want_cached;
+}  // namespace
+
 Lcr2sStudent::Lcr2sStudent(const Options& options, const std::string& pointer, nn::Model& model, const nn::TrainingFacts& facts)
     : options_(options) {
   const auto name = pointer.empty() ? std::string("lcr2s_student") : pointer;
@@ -49,7 +54,7 @@ void Lcr2sStudent::train(bool on) {
 
 Enriched Lcr2sStudent::taught(const Batch& batch) {
   const torch::NoGradGuard no_grad;
-  if (!cached_.defined()) return teacher_->enrich(*teacher_model_, batch);
+  if (!cached_.defined()) return teacher_->enrich(*teacher_model_, batch, kWant);
   const Tensor& index = batch.index;
   const Tensor missing = cached_.index_select(0, index).logical_not().nonzero().flatten();
   if (missing.numel() > 0) {
@@ -61,7 +66,7 @@ Enriched Lcr2sStudent::taught(const Batch& batch) {
     part.support_images = pick(batch.support_images);
     part.support_tokens = pick(batch.support_tokens);
     part.support_mask = pick(batch.support_mask);
-    const auto features = teacher_->enrich(*teacher_model_, part);
+    const auto features = teacher_->enrich(*teacher_model_, part, kWant);
     const Tensor rows = index.index_select(0, missing);
     cached_images_.index_copy_(0, rows, features.images.to(torch::kFloat16));
     cached_texts_.index_copy_(0, rows, features.texts.to(torch::kFloat16));

@@ -29,12 +29,12 @@ Tensor Lcr2sTeacher::fuse(SupportFusion* fusion, const Tensor& sample, const Ten
 Tensor Lcr2sTeacher::fuse_images(const Tensor& sample, const Tensor& support) { return fuse(image_fusion_.get(), sample, support); }
 Tensor Lcr2sTeacher::fuse_texts(const Tensor& sample, const Tensor& support) { return fuse(text_fusion_.get(), sample, support); }
 
-Enriched Lcr2sTeacher::enrich(nn::Model& model, const Batch& batch) {
+Enriched Lcr2sTeacher::enrich(nn::Model& model, const Batch& batch, uint32_t want) {
   check_sentences("lcr2s_teacher", batch);
   Enriched result;
   if (!batch.support_images.defined()) {
-    result.own_images = result.images = model.encode_image(batch.images).embedding;
-    result.own_texts = result.texts = model.encode_text(batch.tokens, batch.mask).embedding;
+    result.own_images = result.images = model.encode_image(batch.images, want).embedding;
+    result.own_texts = result.texts = model.encode_text(batch.tokens, batch.mask, want).embedding;
     return result;
   }
   REID_CHECK(batch.support_tokens.defined(), ConfigError, "lcr2s_teacher: support must have sentences, got pictures alone");
@@ -46,15 +46,15 @@ Enriched Lcr2sTeacher::enrich(nn::Model& model, const Batch& batch) {
   if (options_.support_no_grad) {
     {
       const torch::NoGradGuard no_grad;
-      support_images = model.encode_image(images).embedding;
-      support_texts = model.encode_text(tokens, mask).embedding;
+      support_images = model.encode_image(images, want).embedding;
+      support_texts = model.encode_text(tokens, mask, want).embedding;
     }
-    result.own_images = model.encode_image(batch.images).embedding;
-    result.own_texts = model.encode_text(batch.tokens, batch.mask).embedding;
+    result.own_images = model.encode_image(batch.images, want).embedding;
+    result.own_texts = model.encode_text(batch.tokens, batch.mask, want).embedding;
   } else {
     // One pass: batch norms see the samples and their support together.
-    const Tensor v = model.encode_image(torch::cat({batch.images, images}).contiguous(format)).embedding;
-    const Tensor t = model.encode_text(torch::cat({batch.tokens, tokens}), torch::cat({batch.mask, mask})).embedding;
+    const Tensor v = model.encode_image(torch::cat({batch.images, images}).contiguous(format), want).embedding;
+    const Tensor t = model.encode_text(torch::cat({batch.tokens, tokens}), torch::cat({batch.mask, mask}), want).embedding;
     result.own_images = v.slice(0, 0, n);
     support_images = v.slice(0, n);
     result.own_texts = t.slice(0, 0, n);

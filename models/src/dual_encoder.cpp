@@ -124,7 +124,7 @@ DualEncoder::~DualEncoder() = default;
 void DualEncoder::train(bool on) {
   nn::Model::train(on);
   if (frozen_) text_->eval();
-  if (!on) cache_.reset();  // for another model of this process: a student beside its teacher
+  if (!on) cache_.reset();  // the file is free for an encoder with other weights
 }
 
 Tensor DualEncoder::project(const torch::nn::Linear& projection, const std::shared_ptr<Reason>& reason, Tensor x) {
@@ -149,7 +149,8 @@ Tensor DualEncoder::token_features(const Tensor& tokens, const Tensor& mask, int
 nn::ModelOutput DualEncoder::encode_text(const Tensor& tokens, const Tensor& mask, uint32_t want) {
   const auto longest = check_tokens("dual_encoder", tokens, mask, text_->vocabulary(), text_->longest());
   Tensor features;
-  if (cache_file_.empty() || !is_training() || tokens.size(1) != length_) {
+  const bool may_read = is_training() || (frozen_ && (want & nn::want_cached) != 0);
+  if (cache_file_.empty() || !may_read || tokens.size(1) != length_) {
     features = token_features(tokens, mask, longest);
   } else {
     if (!cache_) {
@@ -158,7 +159,7 @@ nn::ModelOutput DualEncoder::encode_text(const Tensor& tokens, const Tensor& mas
         const Tensor values = tensor.to(torch::kCPU).contiguous();
         weights = fingerprint(name, fingerprint({static_cast<const char*>(values.const_data_ptr()), values.nbytes()}, weights));
       }
-      cache_ = std::make_unique<TokenCache>(cache_file_, weights, length_, text_->width());
+      cache_ = TokenCache::open(cache_file_, weights, length_, text_->width());
     }
     features = cache_->features(tokens, mask, [&](const Tensor& rows) {
                         const Tensor on_device = rows.to(tokens.device());

@@ -47,6 +47,12 @@ torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias) {
   return bias.defined() ? y.add_(bias.view({1, -1, 1})) : y;
 }
 
+/// act(bn(y)) of y [B, c, N], or act(y + bias) once the batch norm is folded into `conv` and `biased` says that y has no bias yet.
+torch::Tensor norm_act(torch::Tensor y, const torch::nn::Conv2dImpl& conv, BatchNorm2d& bn, nn::Activation act, bool biased) {
+  if (!bn && !biased) y = add_bias_(std::move(y), conv.bias);
+  return nn::batch_norm_act(y.unsqueeze(-1), bn, act).squeeze(-1);
+}
+
 /// The relation with one block only: W G^T for (theta, phi), W G for (phi, theta), and bias [m] if there is one.
 torch::Tensor one_direction(const torch::Tensor& theta, const torch::Tensor& phi, const torch::Tensor& weight,
                             const torch::Tensor& bias, ops::RelationPath path) {
@@ -123,20 +129,28 @@ class RgaModule::Attention {
     const bool training = first.is_training();
     auto mean = stack(&Bn::running_mean);
     auto variance = stack(&Bn::running_var);
-    y = torch::batch_norm(y, stack(&Bn::weight), stack(&Bn::bias), mean, variance, training,
-                          first.options.momentum().value(), first.options.eps(),
-                          at::globalContext().userEnabledCuDNN());
-    if (training) {
-      const torch::NoGradGuard no_grad;
-      for (std::size_t i = 0; i < parts.size(); ++i) {
-        auto& bn = *parts[i]->bn;
-        const auto begin = static_cast<int64_t>(i) * rank_;
-        bn.running_mean.copy_(mean.narrow(0, begin, rank_));
-        bn.running_var.copy_(variance.narrow(0, begin, rank_));
-        bn.num_batches_tracked += 1;
-      }
+    if (!training) {
+      return torch::batch_norm(y, stack(&Bn::weight), stack(&Bn::bias), mean, variance, false, first.options.momentum().value(),
+                               first.options.eps(), at::globalContext().userEnabledCuDNN())
+          .relu_();
     }
-    return y.relu_();
+    y = ops::batch_norm_act(y,
+                            {.weight = stack(&Bn::weight),
+                             .bias = stack(&Bn::bias),
+                             .running_mean = mean,
+                             .running_var = variance,
+                             .momentum = first.options.momentum().value(),
+                             .eps = first.options.eps()},
+                            nn::Activation::relu);
+    const torch::NoGradGuard no_grad;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      auto& bn = *parts[i]->bn;
+      const auto begin = static_cast<int64_t>(i) * rank_;
+      bn.running_mean.copy_(mean.narrow(0, begin, rank_));
+      bn.running_var.copy_(variance.narrow(0, begin, rank_));
+      bn.num_batches_tracked += 1;
+    }
+    return y;
   }
 
   /// Stacked embeddings [B, k r, N] to the attention [B, 1, N].
@@ -152,20 +166,15 @@ class RgaModule::Attention {
       const bool in = options_.directions == RgaDirections::in;
       r = one_direction(in ? theta : phi, in ? phi : theta, weight, bias, options_.relation);
     }
-    r = nn::apply_batch_norm(r, relation_->bn).relu_();  // [B, m, N]
+    r = norm_act(std::move(r), *relation_->conv, relation_->bn, nn::Activation::relu, /*biased=*/true);  // [B, m, N]
 
     // The head's first convolution on concat(u, r), without making it.
     const auto w1 = head_->conv1->weight.flatten(1);  // [h, 1 + m]
-    torch::Tensor z;
-    if (own_) {
-      const auto u = stacked.narrow(1, 0, rank_).mean(1, true);  // [B, 1, N]
-      z = torch::matmul(w1.narrow(1, 1, w1.size(1) - 1), r) + w1.narrow(1, 0, 1) * u;
-    } else {
-      z = torch::matmul(w1, r);
-    }
-    z = normed(z, *head_->conv1, head_->bn1).relu_();
-    z = torch::matmul(head_->conv2->weight.flatten(1), z);
-    return normed(z, *head_->conv2, head_->bn2).sigmoid();
+    auto z = ops::linear(r.transpose(1, 2), own_ ? w1.narrow(1, 1, w1.size(1) - 1) : w1);  // [B, N, h]
+    if (own_) z = z + stacked.narrow(1, 0, rank_).mean(1).unsqueeze(-1) * w1.select(1, 0);
+    z = norm_act(z.transpose(1, 2), *head_->conv1, head_->bn1, nn::Activation::relu, false);
+    z = ops::linear(z.transpose(1, 2), head_->conv2->weight.flatten(1)).transpose(1, 2);
+    return norm_act(z, *head_->conv2, head_->bn2, nn::Activation::none, false).sigmoid();
   }
 
   void fold() {
@@ -188,10 +197,6 @@ class RgaModule::Attention {
   bool folded() const { return folded_weight_.defined(); }
 
  private:
-  /// bn(y), or y + bias once it is folded.
-  static torch::Tensor normed(torch::Tensor y, const torch::nn::Conv2dImpl& conv, BatchNorm2d& bn) {
-    return bn ? nn::apply_batch_norm(y, bn) : add_bias_(std::move(y), conv.bias);
-  }
   std::vector<Embedding*> embeddings() const {
     if (own_) return {own_.get(), theta_.get(), phi_.get()};
     return {theta_.get(), phi_.get()};
@@ -239,18 +244,11 @@ torch::Tensor RgaModule::spatial_attention(const torch::Tensor& x) {
 /// Nodes are channels, positions act as channels: y[b] = W x[b] with x[b] [S, C]. Result [B, C, 1, 1].
 torch::Tensor RgaModule::channel_attention(const torch::Tensor& x) {
   const auto weight = channel_->stacked_weight().flatten(1);  // [k r, S]
-  torch::Tensor product;
-  if (!at::GradMode::is_enabled() && x.is_contiguous(torch::MemoryFormat::ChannelsLast)) {
-    // Channels-last memory is [B, S, C]: each picture's product takes it as it lies.
-    std::vector<torch::Tensor> products;
-    for (const auto& map : x.permute({0, 2, 3, 1}).flatten(1, 2).unbind()) {
-      products.push_back(ops::matmul(weight, map, false));
-    }
-    product = torch::stack(products);  // [B, k r, C]
-  } else {
-    // One product with B C rows, and one for the weight's gradient; its result is seen in channels-last memory.
-    product = ops::linear(x.flatten(2).contiguous(), weight).transpose(1, 2);
-  }
+  // Either product is [B, C, k r], and is seen as a map in channels-last memory.
+  const bool by_position = x.is_contiguous(torch::MemoryFormat::ChannelsLast) && !x.is_contiguous();
+  auto product = (by_position ? ops::linear_of_columns(x.flatten(2).transpose(1, 2), weight)
+                              : ops::linear(x.flatten(2).contiguous(), weight))
+                     .transpose(1, 2);
   product = add_bias_(product, channel_->stacked_bias());
   const auto stacked = channel_->normalise(product.unsqueeze(-1));
   return channel_->attend(stacked.squeeze(-1)).view({x.size(0), channels_, 1, 1});

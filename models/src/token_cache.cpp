@@ -12,6 +12,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <vector>
 
 #include "reid/core/error.hpp"
@@ -31,8 +33,24 @@ uint64_t hash_of(const void* data, std::size_t bytes) { return fingerprint({stat
 
 }  // namespace
 
+std::shared_ptr<TokenCache> TokenCache::open(const std::filesystem::path& file, uint64_t encoder, int64_t length, int64_t width) {
+  static std::map<std::filesystem::path, std::weak_ptr<TokenCache>> open_files;
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  auto& known = open_files[std::filesystem::weakly_canonical(file)];
+  if (auto cache = known.lock()) {
+    REID_CHECK(cache->encoder_ == encoder && cache->length_ == length && cache->width_ == width, InputError,
+               fmt::format("{}: cache must be free or of the same encoder, got another encoder of this process at work with it",
+                           file.string()));
+    return cache;
+  }
+  auto cache = std::make_shared<TokenCache>(file, encoder, length, width);
+  known = cache;
+  return cache;
+}
+
 TokenCache::TokenCache(const std::filesystem::path& file, uint64_t encoder, int64_t length, int64_t width)
-    : path_(file), length_(length), width_(width), file_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+    : path_(file), encoder_(encoder), length_(length), width_(width), file_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
   const auto ids_bytes = static_cast<std::size_t>(length) * sizeof(int64_t);
   row_bytes_ = sizeof(uint64_t) + ids_bytes + static_cast<std::size_t>(length * width) * sizeof(uint16_t);
   REID_CHECK(file_.get() >= 0, WorkError, fmt::format("{}: cache must be writable, got {}", file.string(), std::strerror(errno)));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <unordered_map>
 
 #include "reid/core/file_descriptor.hpp"
@@ -18,11 +19,16 @@ namespace reid::models {
 /// Rows are appended as sentences are met; each holds the sentence's ids, its features [L, D] as float16 and a checksum. A
 /// row that is damaged or was cut off is computed again; a file of other weights, length or width is begun afresh. What comes
 /// back has always gone through float16, so it doesn't matter whether it was in the file.
-/// Not for several threads or processes at once.
+/// Models of one process share a file by `open`. Not for several threads or processes at once.
 class TokenCache {
  public:
+  /// The cache of `file` that is open in this process, or a new one; closed with its last owner.
   /// @param encoder  fingerprint of the encoder's weights
-  /// @throws InputError if the file is something else, or in use by another process; WorkError if it can't be written.
+  /// @throws InputError if the file is something else, or in use by another process or by another encoder of this one;
+  ///   WorkError if it can't be written.
+  static std::shared_ptr<TokenCache> open(const std::filesystem::path& file, uint64_t encoder, int64_t length, int64_t width);
+
+  /// As `open`, for one owner.
   TokenCache(const std::filesystem::path& file, uint64_t encoder, int64_t length, int64_t width);
   ~TokenCache();
   TokenCache(const TokenCache&) = delete;
@@ -43,6 +49,7 @@ class TokenCache {
   std::size_t offset(int64_t row) const;
 
   std::filesystem::path path_;
+  uint64_t encoder_;
   int64_t length_, width_;
   std::size_t row_bytes_;
   FileDescriptor file_;

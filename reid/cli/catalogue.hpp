@@ -55,7 +55,4 @@ class StopOnSignal {
   void (*former_hup_)(int) = SIG_DFL;
 };
 
-/// The experiment that `json` describes; what is wrong with it is said with `where` in front, the file it comes from.
-engine::Experiment read_experiment_of(const Json& json, const std::string& where, const engine::Catalogue& names);
-
 }  // namespace reid::cli

@@ -62,7 +62,7 @@ CLI::Validator writable_json() {
 
 }  // namespace
 
-void add_common(CLI::App& verb, Common& common, unsigned options) {
+void add_common(CLI::App& verb, Common& common, unsigned options, const std::string& seed) {
   verb.add_flag("--quiet", common.quiet, "no progress on stderr");
   if (options & common_threads) {
     verb.add_option("--threads", common.threads, "number of threads (default: all cores)")
@@ -72,8 +72,7 @@ void add_common(CLI::App& verb, Common& common, unsigned options) {
     verb.add_option("--device", common.device, "auto, cpu, cuda or cuda:K")->capture_default_str();
   }
   if (options & common_seed) {
-    verb.add_option("--seed", common.seed, "seed of everything random (default: the configuration's, 0 without one)")
-        ->check(seed_range());
+    verb.add_option("--seed", common.seed, seed)->check(seed_range());
   }
   if (options & common_json) {
     verb.add_option("--json", common.json, "write the result as JSON to this file ('-': stdout)")->check(writable_json());
@@ -85,6 +84,10 @@ void add_set(CLI::App& verb, std::vector<std::string>& assignments) {
       ->take_all()
       ->expected(1)
       ->allow_extra_args(false);
+}
+
+std::string source_of(const std::string& file, const std::vector<std::string>& assignments) {
+  return file + (assignments.empty() ? "" : " with --set");
 }
 
 void check_distinct(const char* option, const std::string& path, const char* other, const std::string& other_path) {
@@ -100,16 +103,6 @@ void print_rerank_variants() {
     const std::string names =
         variant.aliases.empty() ? variant.name : fmt::format("{} ({})", variant.name, fmt::join(variant.aliases, ", "));
     std::cout << fmt::format("{:<26}  {}\n", names, variant.summary);
-  }
-}
-
-engine::Experiment read_experiment_of(const Json& json, const std::string& where, const engine::Catalogue& names) {
-  try {
-    return engine::read_experiment(json, names);
-  } catch (const ConfigError& error) {
-    throw ConfigError(fmt::format("{}: {}", where, error.what()));
-  } catch (const RegistryError& error) {
-    throw RegistryError(fmt::format("{}: {}", where, error.what()));
   }
 }
 
@@ -160,7 +153,7 @@ void check_parts(const Json& root, const std::string& config) {
   // A model that only --set will name is looked at then.
   const auto& model = root.at("model");
   if (model.is_null() || (model.is_object() && !model.contains("name"))) return;
-  read_experiment_of(root, config, catalogue());
+  engine::naming(config, [&] { return engine::read_experiment(root, catalogue()); });
 }
 
 void check_assignment(const std::string& assignment, const std::vector<std::string>& used) {
@@ -200,14 +193,10 @@ Json configuration(const std::string& model, const std::string& config, const st
   if (!config.empty()) check_parts(root, config);
   for (const auto& assignment : assignments) {
     check_assignment(assignment, used);
-    set_json(root, assignment);
+    engine::set_experiment(root, assignment);
   }
   if (!root.contains("model")) throw ConfigError("--model: a model must be named by --model or --config, got neither");
   return root;
-}
-
-Json model_part(const std::string& model, const std::string& config, const std::vector<std::string>& assignments) {
-  return configuration(model, config, assignments)["model"];
 }
 
 }  // namespace reid::cli

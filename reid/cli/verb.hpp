@@ -37,10 +37,16 @@ enum CommonOption : unsigned {
   common_all = 15,  ///< --quiet is always there
 };
 
-void add_common(CLI::App& verb, Common& common, unsigned options);
+/// @param seed  with common_seed: what --seed decides, and what holds without it.
+void add_common(CLI::App& verb, Common& common, unsigned options, const std::string& seed = "");
+
+/// What --seed of a verb that scores decides.
+inline constexpr auto kSeedOfScores = "seed of the intervals' bootstrap and of sampled galleries (default: 0)";
 
 /// Adds `--set /json/pointer=value` (repeatable).
 void add_set(CLI::App& verb, std::vector<std::string>& assignments);
+/// How a configuration is called in messages: its file, and whether `--set` changed it.
+std::string source_of(const std::string& file, const std::vector<std::string>& assignments);
 
 /// For `check` of an option that names a file to write: what can't be written is refused before the work is done. `-`,
 /// stdout, is taken by --json alone.
@@ -58,9 +64,7 @@ CLI::Validator named_folder();
 /// @throws ConfigError if none names a model or two name different ones; for keys that an experiment doesn't have; for
 ///   `--set` of another part.
 Json configuration(const std::string& model, const std::string& config, const std::vector<std::string>& assignments,
-                   const std::vector<std::string>& used = {"data", "evaluation", "model", "seed"});
-/// Its "model".
-Json model_part(const std::string& model, const std::string& config, const std::vector<std::string>& assignments);
+                   const std::vector<std::string>& used = {"data", "evaluation", "model"});
 
 /// Adds every verb of the list in CMakeLists.txt, each by its function `void add_<name>(CLI::App&, Common&)`
 /// in verb_<name>.cpp.

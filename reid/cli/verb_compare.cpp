@@ -24,7 +24,7 @@ void compare(const Arguments& arguments, const Common& common) {
   REID_CHECK(!std::filesystem::exists(arguments.output, ignored) || std::filesystem::is_directory(arguments.output, ignored),
              InputError, fmt::format("{}: output must be a folder, got a file", arguments.output));
   Json suite = read_config_file(arguments.suite);
-  for (const auto& assignment : arguments.assignments) set_json(suite, assignment);
+  for (const auto& assignment : arguments.assignments) engine::set_suite(suite, assignment);
   if (common.seed && suite.is_object()) suite["seeds"] = Json::array({*common.seed});
   const StopOnSignal signals;
   engine::RunOptions options;
@@ -32,8 +32,8 @@ void compare(const Arguments& arguments, const Common& common) {
   options.runtime = runtime_of(common);
   options.progress = common.progress();
   options.stop = signals.question();
-  const auto summary =
-      engine::compare(suite, std::filesystem::path(arguments.suite).parent_path(), catalogue(), options);
+  const auto summary = engine::compare(suite, std::filesystem::path(arguments.suite).parent_path(), catalogue(), options,
+                                       source_of(arguments.suite, arguments.assignments));
   common.write_json(summary.json);
   REID_CHECK(summary.finished, WorkError,
              fmt::format("compare: comparison must go to its end, got a stop (the same command continues it in {})",
@@ -52,7 +52,7 @@ void add_compare(CLI::App& app, Common& common) {
       ->required()
       ->check(named_folder());
   add_set(*verb, arguments->assignments);
-  add_common(*verb, common, common_all);
+  add_common(*verb, common, common_all, "the one seed of all trainings (default: the suite's)");
   verb->callback([arguments, &common] { compare(*arguments, common); });
 }
 

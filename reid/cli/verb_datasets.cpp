@@ -201,7 +201,7 @@ void add_datasets(CLI::App& app, Common& common) {
         "--" + dashed(field.name), [made, key = field.name](const std::string& text) { made->numbers[key] = text; },
         fmt::format("{} (default {} or what suits the layout)", field.doc, field.default_value.dump()));
   }
-  add_common(*make_verb, common, common_threads | common_seed | common_json);
+  add_common(*make_verb, common, common_threads | common_seed | common_json, "seed of everything that is drawn (default: 0)");
   make_verb->callback([&common, made] { make(common, *made); });
 }
 

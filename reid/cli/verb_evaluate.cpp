@@ -66,13 +66,11 @@ void evaluate(const Arguments& arguments, const Common& common) {
   // The experiment's own data and evaluation are the defaults, where there is one.
   engine::SourceOptions source;
   Json evaluation = Json::object();
-  uint64_t seed = 0;
   Json model_json;
   if (from_run) {
     const auto experiment = engine::experiment_of_run(arguments.run, names);
     source = experiment.data.evaluation();
     evaluation = write_options(experiment.evaluation);
-    seed = static_cast<uint64_t>(experiment.seed);
     Json root{{"evaluation", evaluation}, {"data", write_options(source)}};
     for (const auto& assignment : arguments.assignments) {
       REID_CHECK(assignment.rfind("/evaluation/", 0) == 0 || assignment.rfind("/data/", 0) == 0, ConfigError,
@@ -82,12 +80,10 @@ void evaluate(const Arguments& arguments, const Common& common) {
     evaluation = root.at("evaluation");
     source = read_options<engine::SourceOptions>(root.at("data"), "/data");
   } else {
-    model_json = model_part(arguments.model, arguments.config, arguments.assignments);
-    Json root = arguments.config.empty() ? Json::object() : read_config_file(arguments.config);
-    for (const auto& assignment : arguments.assignments) set_json(root, assignment);
+    Json root = configuration(arguments.model, arguments.config, arguments.assignments);
+    model_json = root["model"];
     if (root.contains("evaluation")) evaluation = root["evaluation"];
     if (root.contains("data")) source = read_options<engine::DataOptions>(root["data"], "/data").evaluation();
-    if (root.contains("seed") && root["seed"].is_number_unsigned()) seed = root["seed"].get<uint64_t>();
   }
   auto options = read_options<engine::EvaluationOptions>(evaluation, "/evaluation");
   if (!arguments.dataset.empty()) source.name = arguments.dataset;
@@ -112,19 +108,19 @@ void evaluate(const Arguments& arguments, const Common& common) {
   if (!options.protocol.empty()) metrics::protocol(options.protocol);
 
   const auto runtime = runtime_of(common);
+  const auto seed = common.seed.value_or(metrics::kScoringSeed);
   const auto dataset = engine::open_dataset(source, {.train = false, .evaluation = true}, options.protocol, names);
   if (!arguments.oracle.empty()) {
     REID_CHECK(from_run, InputError, "--oracle: option must stand with --run, got none");
     const auto result = engine::evaluate_oracle(arguments.run, arguments.oracle, dataset, options, names, runtime,
-                                                common.seed.value_or(seed), common.progress());
+                                                seed, common.progress());
     common.write_json(result.json);
     if (common.json != "-") print(result.json);
     return;
   }
   const auto model = from_run ? engine::open_run(arguments.run, names)
                               : engine::open_model(model_json, arguments.weights, names);
-  auto result = engine::evaluate_model(*model, dataset, options, names.decoder, runtime,
-                                       common.seed.value_or(seed), common.progress());
+  auto result = engine::evaluate_model(*model, dataset, options, names.decoder, runtime, seed, common.progress());
   if (from_run) add_selection(result.json, arguments.run);
   common.write_json(result.json);
   if (common.json != "-") print(result.json);
@@ -155,7 +151,7 @@ void add_evaluate(CLI::App& app, Common& common) {
                    "an earlier stage of the run that fuses samples with their support, by name: what it sees if it is told the "
                    "identities; never a result");
   add_set(*verb, arguments->assignments);
-  add_common(*verb, common, common_all);
+  add_common(*verb, common, common_all, kSeedOfScores);
   verb->callback([arguments, &common] { evaluate(*arguments, common); });
 }
 

@@ -37,24 +37,18 @@ void need_both(const std::string& first, const std::string& second, const char* 
                          first.empty() ? first_option : second_option, first.empty() ? second_option : first_option));
 }
 
-torch::Tensor read_labels(const std::string& path, const torch::Tensor& features, const std::string& features_path) {
-  if (path.empty()) return {};
-  auto labels = metrics::read_npy_labels(path);
-  REID_CHECK(labels.size(0) == features.size(0), InputError,
-             fmt::format("{}: labels must be {}, one for each row of {}, got {}", path, features.size(0), features_path,
-                         labels.size(0)));
-  return labels;
-}
+torch::Tensor read_labels(const std::string& path) { return path.empty() ? torch::Tensor() : metrics::read_npy_labels(path); }
 
 metrics::FeatureSet read_set(const std::string& features, const std::string& ids, const std::string& cameras,
                              const std::string& clothes) {
-  metrics::FeatureSet set;
-  set.source = features;
-  set.features = metrics::read_npy_features(features);
-  set.ids = read_labels(ids, set.features, features);
-  set.cameras = read_labels(cameras, set.features, features);
-  set.clothes = read_labels(clothes, set.features, features);
-  return set;
+  return {.features = metrics::read_npy_features(features),
+          .ids = read_labels(ids),
+          .cameras = read_labels(cameras),
+          .clothes = read_labels(clothes),
+          .source = features,
+          .ids_source = ids,
+          .cameras_source = cameras,
+          .clothes_source = clothes};
 }
 
 std::optional<metrics::RerankOptions> rerank_options(const MetricsFlags& flags) {
@@ -114,7 +108,7 @@ void run(const MetricsFlags& flags, const Common& common) {
   options.product = parse_enum<ops::Product>("--product", flags.product);
   options.devices = engine::select_devices(flags.devices);
   options.rerank = rerank_options(flags);
-  options.seed = common.seed.value_or(0);
+  options.seed = common.seed.value_or(metrics::kScoringSeed);
   options.ranking_top = flags.top.value_or(0);
   options.progress = common.progress();
 
@@ -161,7 +155,7 @@ void add_metrics(CLI::App& app, Common& common) {
   verb->add_option("--ranking", flags->ranking, "write the first --top gallery rows of each query, .npy [Q, K] int64, -1: none")
       ->check(writable_file());
   verb->add_option("--top", flags->top, "columns of --ranking: at most 1000, or the gallery's rows where it has more")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-  add_common(*verb, common, common_threads | common_seed | common_json);
+  add_common(*verb, common, common_threads | common_seed | common_json, kSeedOfScores);
   verb->callback([flags, &common] { run(*flags, common); });
 }
 

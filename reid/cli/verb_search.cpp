@@ -12,6 +12,7 @@
 
 #include "catalogue.hpp"
 #include "inputs.hpp"
+#include "reid/core/blank.hpp"
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
 #include "reid/datasets/sheet.hpp"
@@ -38,8 +39,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 /// @throws InputError unless the sentence is UTF-8 and says something.
 void check_sentence(const std::string& sentence, const std::string& where) {
   text::check_utf8(sentence, where);
-  REID_CHECK(sentence.find_first_not_of(" \t\r\n\v\f") != std::string::npos, InputError,
-             where + ": sentence must hold a word, got an empty one");
+  REID_CHECK(!is_blank(sentence), InputError, where + ": sentence must hold a word, got an empty one");
 }
 
 /// The sentences that are asked for; none for a picture.

@@ -30,10 +30,11 @@ void train(const Arguments& arguments, const Common& common) {
     config = stored.string();
   }
   Json json = read_config_file(config);
-  for (const auto& assignment : arguments.assignments) set_json(json, assignment);
+  for (const auto& assignment : arguments.assignments) engine::set_experiment(json, assignment);
   if (common.seed && json.is_object()) json["seed"] = *common.seed;
   const auto names = catalogue();
-  const auto experiment = read_experiment_of(json, config + (arguments.assignments.empty() ? "" : " with --set"), names);
+  const auto experiment =
+      engine::naming(source_of(config, arguments.assignments), [&] { return engine::read_experiment(json, names); });
 
   const StopOnSignal signals;
   engine::RunOptions options;
@@ -68,7 +69,7 @@ void add_train(CLI::App& app, Common& common) {
   verb->add_option("--stages-from", arguments->stages_from,
                    "another run: stages that it has ended and this experiment begins with aren't trained again");
   verb->add_flag("--resume", arguments->resume, "continue the run in --output from its checkpoint");
-  add_common(*verb, common, common_all);
+  add_common(*verb, common, common_all, "seed of everything random (default: the configuration's)");
   verb->callback([arguments, &common] { train(*arguments, common); });
 }
 

@@ -201,19 +201,19 @@ TEST_CASE("wrong files are named, with the row where there is one, and nothing i
   bad("<f4", "2, 1", bytes_of<float>({1, 2}));
   refused("--query", {"columns like"});
   bad("<f4", "0, 2", "");
-  refused("--query", {"must be 0"});
+  refused("--query", {"at least one row"});
   bad("<f4", "2,", bytes_of<float>({1, 2}));
   refused("--query-ids", {"int32 or int64"});
   bad("<i8", "3,", bytes_of<int64_t>({1, 2, 3}));
-  refused("--query-ids", {"labels must be 2"});
-  refused("--gallery-cams", {"labels must be 7"});
+  refused("--query-ids", {"bad.npy: ids must be [2] int64, one for each row of features, got [3] int64"});
+  refused("--gallery-cams", {"bad.npy: cameras must be [7] int64, one for each row of features, got [3] int64"});
 }
 
 TEST_CASE("a query that the protocol forbids and a run without any match", "[cli][metrics]") {
   const Files files;
   write(files.dir / "zero.npy", "<i8", "2,", bytes_of<int64_t>({1, 0}));
   require_refused(run_reid(files.with("--query-ids", "zero.npy", {"--protocol", "market1501"})),
-                  {"query ids must be positive under protocol market1501, got 0 in row 1"});
+                  {"zero.npy: query ids must be positive under protocol market1501, got 0 in row 1"});
   write(files.dir / "far.npy", "<i8", "2,", bytes_of<int64_t>({77, 78}));
   const auto run = run_reid(files.with("--query-ids", "far.npy", {"--protocol", "market1501", "--json", files.at("r.json")}));
   REQUIRE(run.status == 1);

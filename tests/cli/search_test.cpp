@@ -169,18 +169,20 @@ TEST_CASE("search in stored features: sentences from a file, a table, a contact 
 
 TEST_CASE("search by picture finds the picture itself first", "[cli][search]") {
   const auto& w = world();
-  const auto json = search({"--input", w.pictures, "--image", w.path_of(4), "--top", "12", "--output", w.file("sheet.jpg")});
+  // Untrained, the model sees little difference between pictures; this one is farther from the others than rounding goes.
+  const auto itself = w.path_of(7);
+  const auto json = search({"--input", w.pictures, "--image", itself, "--top", "12", "--output", w.file("sheet.jpg")});
   const auto& matches = json.at("queries")[0].at("matches");
-  CHECK(json.at("queries")[0].at("image") == w.path_of(4));
+  CHECK(json.at("queries")[0].at("image") == itself);
   REQUIRE(matches.size() == 12);
-  CHECK(matches[0].at("path") == w.path_of(4));
+  CHECK(matches[0].at("path") == itself);
   CHECK(matches[0].at("similarity").get<double>() == Approx(1).margin(1e-5));
   CHECK(datasets::decode_image(w.file("sheet.jpg")).size(0) == 4 + 2 * 212);
   // A model for pictures alone can do that, too.
-  const auto run = run_reid(w.command({"--input", w.pictures, "--image", w.path_of(4), "--top", "1"}, "image"));
+  const auto run = run_reid(w.command({"--input", w.pictures, "--image", itself, "--top", "1"}, "image"));
   INFO(run.err);
   REQUIRE(run.status == 0);
-  CHECK_THAT(run.out, Contains("picture: " + w.path_of(4) + "\n    1  1.0000  " + w.path_of(4)));
+  CHECK_THAT(run.out, Contains("picture: " + itself + "\n    1  1.0000  " + itself));
 }
 
 TEST_CASE("search refuses with one sentence, status 2 and no output", "[cli][search]") {
@@ -205,6 +207,7 @@ TEST_CASE("search refuses with one sentence, status 2 and no output", "[cli][sea
       {in_folder, {"--text", "a \xff man"}, "--text: text must be UTF-8, got byte 0xFF at offset 2"},
       {in_folder, {"--text", ""}, "--text: sentence must hold a word, got an empty one"},
       {in_folder, {"--text", " \t"}, "--text: sentence must hold a word"},
+      {in_folder, {"--text", "\u00a0\u200b"}, "--text: sentence must hold a word"},
       {in_folder, {"--text-file", put("gap.txt", "a man\n\na bag\n")}, "gap.txt, line 2: sentence must hold a word"},
       {in_folder, {"--text-file", put("bytes.txt", "a man\na \xc3 bag\n")}, "bytes.txt, line 2: text must be UTF-8"},
       {in_folder, {"--text-file", put("empty.txt", "")}, "empty.txt: file must hold sentences"},

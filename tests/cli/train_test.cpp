@@ -95,6 +95,7 @@ TEST_CASE("train leaves a run that evaluate and embed can use", "[cli]") {
   REQUIRE(result.at("metrics").at("map").get<double>() > 0);
   REQUIRE(result.at("model").at("name") == "resnet18");
   REQUIRE(result.at("selected") == "last");
+  REQUIRE(result.at("seed") == 0);  // not the training's 1
 
   // The same weights by name and file give the same scores.
   const std::string again = shop.dir / "again.json";
@@ -104,6 +105,13 @@ TEST_CASE("train leaves a run that evaluate and embed can use", "[cli]") {
   REQUIRE(scored.status == 0);
   REQUIRE(read_json_file(again).at("metrics") == result.at("metrics"));
   REQUIRE(read_json_file(again).at("weights_fingerprint") == result.at("weights_fingerprint"));
+  REQUIRE(read_json_file(again).at("seed") == 0);
+  REQUIRE(read_json_file(again).at("ci95") == result.at("ci95"));
+  scored = run_reid({"evaluate", "--run", run, "--flip", "--seed", "1", "--json", again, "--quiet", "--threads", "2"});
+  REQUIRE(scored.status == 0);
+  REQUIRE(read_json_file(again).at("seed") == 1);
+  REQUIRE(read_json_file(again).at("metrics") == result.at("metrics"));
+  REQUIRE(read_json_file(again).at("ci95") != result.at("ci95"));
 
   const std::string features = shop.dir / "f.npy", paths = shop.dir / "f.txt";
   const auto embedded = run_reid({"embed", "--run", run, "--input", shop.data(), "--output", features, "--paths", paths, "--quiet"});
@@ -221,6 +229,10 @@ TEST_CASE("a small suite gives a table, and again the same one", "[cli]") {
   REQUIRE_THAT(first.out, Contains("# Small") && Contains("| plain |") && Contains("| flat |"));
   REQUIRE(read_file(output + "/report.md") == first.out);
   REQUIRE(run_reid({"compare", shop.dir / "suite.json", "--output", output, "--quiet"}).out == first.out);
+  for (const std::string option : {"/schedule/warmup_epochs", "/augment/0/probability"}) {  // of parts by default, and by name
+    const auto run = run_reid({"compare", shop.dir / "suite.json", "--output", output, "--quiet", "--set", "/base" + option + "=x"});
+    check_refusal(run, 2, "suite.json with --set: /entries/0 (plain): " + option + ": ");
+  }
   check_refusal(run_reid({"compare", shop.dir / "suite.json", "--output", output, "--quiet", "--set", "/base/epochs=3"}), 2,
                 "another configuration");
 }
@@ -238,6 +250,7 @@ TEST_CASE("wrong input of the training verbs is refused in one sentence", "[cli]
   check_refusal(run_reid({"train", "--config", shop.dir / "twice.json", "--output", out}), 2, "seed");
   check_refusal(train_with("/epoch=3"), 2, "experiment.json with --set: /epoch: unknown key; did you mean 'epochs'");
   check_refusal(train_with("/epochs=x"), 2, "/epochs");
+  check_refusal(train_with("/schedule/flor=0"), 2, "/schedule/flor: unknown key; did you mean 'floor'");  // cosine, by default
   check_refusal(train_with("/model/name=resnet19"), 2, "resnet18");
   check_refusal(train_with("/data/root=" + std::string(shop.dir / "nowhere")), 2, "nowhere");
   check_refusal(train_with("/data/name=market"), 2, "market1501");
@@ -303,5 +316,7 @@ TEST_CASE("wrong input of the training verbs is refused in one sentence", "[cli]
   check_refusal(run_reid({"compare", "no.json", "--output", out}), 2, "no.json");
   check_refusal(run_reid({"compare", shop.config(), "--output", ""}), 2, "--output");
   check_refusal(run_reid({"compare", shop.config(), "--output", shop.config()}), 2, "output must be a folder, got a file");
-  check_refusal(run_reid({"compare", shop.config(), "--output", out}), 2, "/");
+  check_refusal(run_reid({"compare", shop.config(), "--output", out}), 2, "experiment.json: /");
+  check_refusal(run_reid({"compare", shop.config(), "--output", out, "--set", "/seed=[]"}), 2, "experiment.json with --set: /");
+  check_refusal(evaluate({"--set", "/seed=3"}), 2, "/data or /evaluation or /model");
 }

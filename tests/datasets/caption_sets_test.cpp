@@ -88,6 +88,7 @@ TEST_CASE("a wrong entry names file, entry and what is wrong", "[datasets][capti
       {"/4/captions", Json("one"), "entry 4: \"captions\" must be a list, got the string"},
       {"/4/captions", Json::array(), "entry 4: \"captions\" must hold a sentence, got an empty list"},
       {"/4/captions/1", Json(" \t"), "entry 4: caption 1 must be a sentence, got an empty one"},
+      {"/4/captions/0", Json("\u00a0\u3000\u200b"), "entry 4: caption 0 must be a sentence, got an empty one"},
       {"/4/captions/0", Json(3), "entry 4: caption 0 must be a string, got the integer 3"},
       {"/4/file_path", Json("../x.jpg"), "entry 4: \"file_path\" must be the path of a picture below imgs/, got '../x.jpg'"},
       {"/4/file_path", Json("/etc/x.jpg"), "must be the path of a picture below imgs/"},

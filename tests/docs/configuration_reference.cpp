@@ -106,7 +106,8 @@ std::string page() {
       "# Configuration reference\n\n"
       "An experiment is one strict JSON file: unknown and duplicate keys, wrong types and values out of range are errors\n"
       "with a JSON pointer. `\"extends\": \"other.json\"` merges the file over another one, object by object.\n"
-      "`--set /json/pointer=value` overrides one value on the command line. A *part* is a name, `\"triplet\"`, or a name\n"
+      "`--set /json/pointer=value` overrides one value on the command line; a part that it leads into keeps its name, or its default:\n"
+      "`--set /optimizer/rate=1e-4`. A *part* is a name, `\"triplet\"`, or a name\n"
       "with options, `{\"name\": \"triplet\", \"margin\": 0.5}`. The resolved configuration, with every option written out,\n"
       "is saved in each run and each result. Keys below with a `/` are nested: `a/b` is `{\"a\": {\"b\": ...}}`, and `a/0/b`\n"
       "stands for `b` of each entry of the list `a`.\n";

@@ -14,6 +14,7 @@
 
 using namespace reid;
 using Catch::Matchers::Contains;
+using Catch::Matchers::StartsWith;
 using test::run_options;
 using test::TempDir;
 using test::World;
@@ -56,6 +57,7 @@ TEST_CASE("a suite is trained, scored and put into one table", "[engine]") {
   REQUIRE(summary.finished);
   const auto results = lines_of(dir / "out/results.jsonl");
   REQUIRE(results.size() == 4);
+  for (const auto& line : results) REQUIRE(line.at("result").at("seed") == 0);  // of the bootstrap, for every training's seed
   REQUIRE(summary.json.at("entries").size() == 2);
   for (std::size_t i = 0; i < 2; ++i) {
     const auto& entry = summary.json["entries"][i];
@@ -162,6 +164,58 @@ TEST_CASE("a suite that would mix protocols, or is wrong, is refused before anyt
   REQUIRE_THAT(message("/entries=[]"), Contains("/entries"));
   REQUIRE_THAT(message("/seeds=[]"), Contains("/seeds"));
   REQUIRE_THAT(message("/sseds=[]"), Contains("/sseds") && Contains("seeds"));
+}
+
+TEST_CASE("what is wrong with a suite is said with its file in front", "[engine]") {
+  const World world;
+  const TempDir dir;
+  const auto message = [&](const std::string& assignment) {
+    auto suite = small_suite();
+    engine::set_suite(suite, assignment);
+    try {
+      engine::compare(suite, ".", world.catalogue(), run_options(dir / "out"), "suite.json");
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  CHECK_THAT(message("/sseds=[]"), StartsWith("suite.json: /sseds: unknown key"));
+  CHECK_THAT(message("/seeds=[]"), StartsWith("suite.json: /seeds: "));
+  CHECK_THAT(message("/protocol=market"), StartsWith("suite.json: "));
+  CHECK_THAT(message("/entries/1/experiment/epochs=0"), StartsWith("suite.json: /entries/1 (wide): /epochs"));
+  CHECK_THAT(message("/entries/1/experiment=3"), StartsWith("suite.json: /entries/1 (wide): experiment must be an object"));
+  CHECK_THAT(message("/entries/1/config=no.json"), StartsWith("suite.json: ./no.json: "));
+  CHECK_THAT(message("/data/name=drown"), StartsWith("suite.json: "));
+  // A data set that isn't there is no mistake of the suite's.
+  CHECK_THAT(message("/data/root=nowhere"), StartsWith("nowhere: folder must exist"));
+}
+
+TEST_CASE("options of a part go over its name, wherever a suite gives it", "[engine]") {
+  const World world;
+  const TempDir dir;
+  auto suite = small_suite();
+  suite["seeds"] = Json::array({1});
+  suite["base"]["epochs"] = 1;
+  suite["base"]["schedule"] = "constant";
+  suite["base"].erase("augment");
+  suite["base"]["optimizer"] = "sgd";
+  suite["entries"] = Json::array({Json{{"name", "a"}}, Json{{"name", "b"}, {"config", "recipe.json"}}, Json{{"name", "c"}}});
+  suite["entries"][2]["experiment"] = Json{{"optimizer", "adam"}};
+  write_file_atomic(dir / "recipe.json", R"({"optimizer": {"momentum": 0.5}, "sampler": "random"})");
+  engine::set_suite(suite, "/base/optimizer/rate=0.25");
+  engine::set_suite(suite, "/entries/1/experiment/sampler/batch=8");
+  engine::set_suite(suite, "/entries/2/experiment/optimizer/rate=0.125");
+  engine::compare(suite, dir.path(), world.catalogue(), run_options(dir / "out"));
+  const auto stage = [&](const char* run) { return read_json_file(dir / "out/runs" / run / "config.json").at("stages").at(0); };
+  CHECK(stage("a-1").at("optimizer").at("name") == "sgd");
+  CHECK(stage("a-1").at("optimizer").at("rate") == 0.25);
+  CHECK(stage("b-1").at("optimizer").at("name") == "sgd");
+  CHECK(stage("b-1").at("optimizer").at("rate") == 0.25);
+  CHECK(stage("b-1").at("optimizer").at("momentum") == 0.5);
+  CHECK(stage("b-1").at("sampler").at("name") == "random");
+  CHECK(stage("b-1").at("sampler").at("batch") == 8);
+  CHECK(stage("c-1").at("optimizer").at("name") == "adam");
+  CHECK(stage("c-1").at("optimizer").at("rate") == 0.125);
 }
 
 TEST_CASE("mistakes in an entry are found before the data set is looked for", "[engine]") {

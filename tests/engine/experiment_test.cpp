@@ -33,6 +33,42 @@ TEST_CASE("an experiment is read, written out and read back", "[engine]") {
   REQUIRE(engine::resolve_experiment(read(world, resolved)) == resolved);
 }
 
+TEST_CASE("--set into a part keeps its name, written as an object, alone or not at all", "[engine]") {
+  const auto set = [](const std::string& text, const std::string& assignment) {
+    auto json = parse_json(text, "test");
+    engine::set_experiment(json, assignment);
+    return json.dump();
+  };
+  CHECK(set(R"({"optimizer":{"name":"sgd","rate":1}})", "/optimizer/rate=2") == R"({"optimizer":{"name":"sgd","rate":2}})");
+  CHECK(set(R"({"optimizer":"sgd"})", "/optimizer/rate=2") == R"({"optimizer":{"name":"sgd","rate":2}})");
+  CHECK(set("{}", "/optimizer/rate=2") == R"({"optimizer":{"name":"adam","rate":2}})");
+  CHECK(set("{}", "/optimizer/name=sgd") == R"({"optimizer":{"name":"sgd"}})");
+  CHECK(set("{}", "/optimizer=sgd") == R"({"optimizer":"sgd"})");
+  CHECK(set(R"({"stages":[{},{"schedule":"multi_step"}]})", "/stages/1/schedule/gamma=0.5") ==
+        R"({"stages":[{},{"schedule":{"name":"multi_step","gamma":0.5}}]})");
+  CHECK(set(R"({"stages":[{}]})", "/stages/0/sampler/images=2") ==
+        R"({"stages":[{"sampler":{"name":"identity_rga","images":2}}]})");
+  CHECK(set(R"({"model":"tiny"})", "/model/preprocess/height=64") == R"({"model":{"name":"tiny","preprocess":{"height":64}}})");
+  CHECK(set(R"({"model":{"name":"both","image":"tiny"}})", "/model/image/width=3") ==
+        R"({"model":{"name":"both","image":{"name":"tiny","width":3}}})");
+  CHECK(set(R"({"augment":["flip"]})", "/augment/0/probability=1") == R"({"augment":[{"name":"flip","probability":1}]})");
+  CHECK(set("{}", "/augment/-=flip") == R"({"augment":["rga_crop","flip","random_erasing","flip"]})");
+  CHECK(set(R"({"weights":"a.pth"})", "/weights/skip=[]") == R"({"weights":{"file":"a.pth","skip":[]}})");
+  CHECK(set(R"({"weights":["a.pth"]})", "/weights/0/part=image") == R"({"weights":[{"file":"a.pth","part":"image"}]})");
+  // What isn't a part is as for set_json; so is a part that has no default.
+  CHECK_THROWS_WITH(set(R"({"seed":1})", "/seed/x=2"), Contains("--set /seed/x: 'x' must stand in an object or a list"));
+  CHECK_THROWS_WITH(set("{}", "optimizer/rate=2"), Contains("/json/pointer=value"));
+  CHECK_THROWS_WITH(set(R"({"augment":[]})", "/augment/0/probability=1"), Contains("list index must be below 0"));
+  const World world;
+  auto json = small_experiment();
+  json.erase("optimizer");
+  engine::set_experiment(json, "/optimizer/rate=0.125");
+  CHECK(read(world, json).stages[0].optimizer.at("rate") == 0.125);
+  json["optimizer"].erase("name");
+  CHECK_THROWS_WITH(read(world, json), Contains("/optimizer: optimizer must be a name or an object with \"name\", got an object "
+                                                "without it, {\"rate\":0.125}"));
+}
+
 TEST_CASE("mistakes in an experiment are named where they stand", "[engine]") {
   const World world;
   const auto message = [&](const std::string& assignment, Json json = small_experiment()) {

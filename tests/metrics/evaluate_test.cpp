@@ -287,6 +287,20 @@ TEST_CASE("rows that can't be scored are named", "[metrics][evaluate]") {
   zero_id.ids = ids_of({1, 0});
   REQUIRE_THROWS_WITH(evaluate(zero_id, gallery, protocol("market1501"), euclidean()),
                       "query: query ids must be positive under protocol market1501, got 0 in row 1");
+  // Labels with a source of their own are named by it; without labels there is no such source.
+  zero_id.source = "q.npy";
+  zero_id.ids_source = "qi.npy";
+  REQUIRE_THROWS_WITH(evaluate(zero_id, gallery, protocol("market1501"), euclidean()),
+                      "qi.npy: query ids must be positive under protocol market1501, got 0 in row 1");
+  auto named = gallery;
+  named.source = "g.npy";
+  named.cameras_source = "gc.npy";
+  named.cameras = ids_of({1, 2});
+  REQUIRE_THROWS_WITH(evaluate(query, named, generic, euclidean()),
+                      "gc.npy: cameras must be [3] int64, one for each row of features, got [2] int64 on cpu");
+  named.cameras = torch::Tensor();
+  REQUIRE_THROWS_WITH(evaluate(query, named, protocol("msmt17_v1"), euclidean()),
+                      "g.npy: cameras must be known under protocol msmt17_v1, got none");
   auto short_ids = gallery;
   short_ids.ids = ids_of({1, 2});
   REQUIRE_THROWS_WITH(evaluate(query, short_ids, generic, euclidean()), Contains("ids must be [3] int64, one for each row"));

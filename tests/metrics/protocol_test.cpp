@@ -136,6 +136,9 @@ TEST_CASE("multi-query pools the rows of an identity and camera", "[metrics][pro
   distractor.ids = torch::tensor({1, 2, 1, 0}, torch::kInt64);
   REQUIRE_THROWS_WITH(evaluate(distractor, gallery, protocol("market1501_multi_query")),  // the row as given, not as pooled
                       "query: query ids must be positive under protocol market1501_multi_query, got 0 in row 3");
+  distractor.ids_source = "qi.npy";
+  REQUIRE_THROWS_WITH(evaluate(distractor, gallery, protocol("market1501_multi_query")),
+                      "qi.npy: query ids must be positive under protocol market1501_multi_query, got 0 in row 3");
   FeatureSet opposite;
   opposite.features = torch::tensor({{2.f, 0.f}, {-1.f, 0.f}});
   opposite.ids = opposite.cameras = torch::ones({2}, torch::kInt64);

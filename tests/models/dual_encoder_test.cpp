@@ -128,8 +128,15 @@ TEST_CASE("token features of a frozen encoder are kept in a file", "[models][tex
   REQUIRE(size == 32 + 2 * (8 + 12 * 8 + 12 * 16 * 2));  // the same sentence stands once
   {
     auto other = make(cached);
+    test::fill_by_formula(*other);
     other->train();
-    REQUIRE_THROWS_WITH(features(*other), Contains("another process"));
+    REQUIRE_THROWS_WITH(features(*other), Contains("another encoder"));
+    // A teacher beside its student: the same encoder reads the same file, where it is told that it may.
+    nn::load_state(*other->weight_part("text").module, nn::state_of(*model->weight_part("text").module), {}, "itself");
+    other->eval();
+    REQUIRE(torch::equal(other->encode_text(tokens, mask, nn::want_tokens | nn::want_cached).tokens, first));
+    REQUIRE_FALSE(torch::equal(features(*other), first));
+    REQUIRE(std::filesystem::file_size(file) == size);
   }
   // Read again; a damaged row and one that was cut off are computed again.
   for (const bool cut : {false, true}) {

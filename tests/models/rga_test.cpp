@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "reid/core/error.hpp"
 #include "reid/models/registry.hpp"
 #include "reid/models/rga.hpp"
@@ -195,6 +197,56 @@ TEST_CASE("Orders: parallel uses the input for both attentions, cs swaps them", 
   REQUIRE(test::relative_error(cs, s->forward(c->forward(x))) < 1e-12);
   REQUIRE(test::relative_error(parallel, s->forward(x) * c->forward(x) / x) < 1e-10);
   REQUIRE(test::relative_error(sc, cs) > 1e-6);
+}
+
+TEST_CASE("Memory order of the map and the relation's path change nothing but rounding", "[models][rga]") {
+  const auto x = test::formula_uniform("map", {3, 32, 16, 8});  // float64
+  const auto outer = test::formula_uniform("outer", {3, 32, 16, 8});
+  struct Outcome {
+    torch::Tensor y, x_gradient, theta_gradient, relation_gradient, running, evaluated, folded;
+  };
+  const auto run = [&](torch::ScalarType type, torch::MemoryFormat format, ops::RelationPath path) {
+    RgaModuleOptions options;
+    options.relation = path;
+    RgaModule module(32, models::MapSize{16, 8}, options);
+    module.to(torch::kFloat64);
+    test::fill_by_formula(module);
+    module.to(type);
+    module.train();
+    const auto own = x.to(type).contiguous(format).clone().requires_grad_();
+    Outcome result;
+    result.y = module.forward(own);
+    result.y.backward(outer.to(type).contiguous(format));
+    result.x_gradient = own.grad();
+    result.theta_gradient = parameter(module, "theta_channel.0.weight").grad();
+    result.relation_gradient = parameter(module, "gg_spatial.0.weight").grad();
+    result.running = module.named_buffers()["phi_channel.1.running_var"].clone();
+    const torch::NoGradGuard no_grad;
+    module.eval();
+    result.evaluated = module.forward(own);
+    module.fold_batch_norms();
+    result.folded = module.forward(own);
+    return result;
+  };
+  const auto expected = run(torch::kFloat64, torch::MemoryFormat::Contiguous, ops::RelationPath::dense);
+  for (const auto type : {torch::kFloat64, torch::kFloat32}) {
+    for (const auto format : {torch::MemoryFormat::Contiguous, torch::MemoryFormat::ChannelsLast}) {
+      for (const auto path : {ops::RelationPath::dense, ops::RelationPath::factored}) {
+        CAPTURE(c10::toString(type), static_cast<int>(format), enum_name(path));
+        const auto got = run(type, format, path);
+        const double limit = type == torch::kFloat64 ? 1e-10 : 2e-4;
+        REQUIRE(got.y.is_contiguous(format));
+        if (path == ops::RelationPath::factored) REQUIRE(got.x_gradient.is_contiguous(format));
+        REQUIRE(test::relative_error(got.y, expected.y) < limit);
+        REQUIRE(test::relative_error(got.x_gradient, expected.x_gradient) < limit);
+        REQUIRE(test::relative_error(got.theta_gradient, expected.theta_gradient) < limit);
+        REQUIRE(test::relative_error(got.relation_gradient, expected.relation_gradient) < limit);
+        REQUIRE(test::relative_error(got.running, expected.running) < limit);
+        REQUIRE(test::relative_error(got.evaluated, expected.evaluated) < limit);
+        REQUIRE(test::relative_error(got.folded, expected.evaluated) < std::max(limit, 1e-4));
+      }
+    }
+  }
 }
 
 TEST_CASE("Modules check their input and stand only where stages says", "[models][rga]") {

@@ -36,7 +36,7 @@ TEST_CASE("Features, neck and gradients equal TransReID's code", "[models][parit
       model->to(type);
       const bool exact = type == torch::kFloat64;
       const auto tolerance = [&](const char* name) { return exact ? 1e-10 : expected.float_tolerance(name); };
-      const double amplified = exact ? 3 : 1;  // the neck divides by the spread of four pictures
+      const double amplified = exact ? 3 : 2;  // the neck divides by the spread of four pictures, and processors round differently
       model->train();
       const auto images = test::formula_images("train", 4, height, width).to(type);
       const auto output = model->encode_image_from(images, cameras, nn::want_neck);

@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "reid/core/error.hpp"
+#include "reid/ops/wide_sum.hpp"
 #include "support/catch.hpp"
 
 using namespace reid::ops;
@@ -179,4 +180,20 @@ TEST_CASE("rows that don't fit are named", "[ops][distance]") {
                     reid::ShapeError);
   REQUIRE_THROWS_WITH(DistanceRows(torch::zeros({2, 3}), torch::zeros({4, 3}, torch::kFloat16), Metric::cosine),
                       "distance_rows: y must be [M, D] float32 on cpu, got [4, 3] float16 on cpu");
+}
+
+TEST_CASE("wide sums are added in one fixed order", "[ops]") {
+  // Lane 0 takes numbers 0, 8 and, in the rest, 16 and 17: ((1e16 + 1) + -1e16) + 1 is 1, since 1e16 + 1 rounds to 1e16.
+  std::vector<double> numbers(18, 0);
+  numbers[0] = 1e16;
+  numbers[8] = 1;
+  numbers[16] = -1e16;
+  numbers[17] = 1;
+  CHECK(wide_sum(18, [&](int64_t k) { return numbers[static_cast<std::size_t>(k)]; }) == 1);
+  // Lanes in pairs: (1e16 + 0) + (-1e16 + 1) is 0; one after the other would give 1.
+  numbers = {1e16, 0, -1e16, 1, 0, 0, 0, 0};
+  CHECK(wide_sum(8, [&](int64_t k) { return numbers[static_cast<std::size_t>(k)]; }) == 0);
+  CHECK(wide_sum(0, [](int64_t) { return 1.0; }) == 0);
+  const std::vector<float> x{1e20F, 3}, y{1e20F, 4};
+  CHECK(wide_dot(x.data(), y.data(), 2) == static_cast<double>(1e20F) * static_cast<double>(1e20F) + 12);
 }

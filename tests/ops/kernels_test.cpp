@@ -6,6 +6,10 @@
 #include <cuda_emulation.hpp>
 #include <torch/torch.h>
 
+#include <limits>
+
+#include "prepared_rows.hpp"
+#include "reid/core/error.hpp"
 #include "reid/ops/distance.hpp"
 #include "reid/ops/mining.hpp"
 #include "reid/ops/rank.hpp"
@@ -25,10 +29,8 @@ Tensor whole(int64_t rows, int64_t columns) { return torch::randint(-3, 4, {rows
 /// `distance_topk` by kernels, a few columns at a time.
 TopK kernel_topk(const Tensor& x, const Tensor& y, int64_t k, Metric metric, bool within, int64_t tile) {
   const int64_t n = x.size(0), m = y.size(0);
-  const auto factors = [&](const Tensor& rows) {
-    return metric == Metric::euclidean ? rows.square().sum(1) : 1 / rows.norm(2, 1);
-  };
-  const Tensor own = factors(x).contiguous(), others = factors(y).contiguous();
+  const auto [rows, own] = prepare_anywhere(x, metric);
+  const auto [other_rows, others] = prepare_anywhere(y, metric);
   TopK result{torch::empty({n, k}, torch::kInt32), torch::empty({n, k}), torch::empty({n})};
   const Tensor state = torch::empty({n, k}, torch::kInt64);
   auto* best = reinterpret_cast<uint64_t*>(state.data_ptr<int64_t>());
@@ -36,7 +38,7 @@ TopK kernel_topk(const Tensor& x, const Tensor& y, int64_t k, Metric metric, boo
   REQUIRE(cuda::start_topk(best, farthest, n, k, nullptr) == 0);
   for (int64_t column = 0; column < m; column += tile) {
     const int64_t width = std::min(tile, m - column);
-    const Tensor dots = torch::mm(x, y.narrow(0, column, width).t()).contiguous();
+    const Tensor dots = torch::mm(rows, other_rows.narrow(0, column, width).t()).contiguous();
     REQUIRE(cuda::add_topk(dots.data_ptr<float>(), own.data_ptr<float>(), others.data_ptr<float>() + column,
                            metric == Metric::cosine, n, width, column, within ? 0 : -1, best, farthest, k, nullptr) == 0);
   }
@@ -106,6 +108,51 @@ TEST_CASE("the k nearest by kernels are the operator's, whatever the columns of 
   const Tensor real = torch::randn({6, 16}), others = torch::randn({300, 16});
   const auto by_kernel = kernel_topk(real, others, 4, Metric::cosine, false, 128);
   CHECK(by_kernel.distance.allclose(distance_topk(real, others, 4, Metric::cosine).distance, 1e-5, 1e-6));
+}
+
+TEST_CASE("distances that aren't numbers are nobody's nearest, by kernels as by the operator", "[kernels]") {
+  torch::manual_seed(6);
+  const EachOrder order;
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  const Tensor x = whole(4, 5);
+  for (const float bad : {nan, -nan, infinity}) {
+    Tensor y = whole(300, 5);
+    y[7][2] = y[280][0] = bad;  // and a distance to infinity is inf - inf
+    for (const auto metric : {Metric::euclidean, Metric::cosine}) {
+      if (metric == Metric::cosine) y.abs_().add_(1);  // no zero vector, no tie to be rounded
+      const auto here = distance_topk(x.abs() + 1, y, 298, metric), there = kernel_topk(x.abs() + 1, y, 298, metric, false, 128);
+      if (metric == Metric::euclidean) check_same(there, here);
+      CHECK(there.distance.allclose(here.distance, 1e-5, 1e-6));
+      CHECK(there.farthest.allclose(here.farthest, 1e-5, 1e-6));
+      CHECK_FALSE(there.index.eq(7).any().item<bool>());
+      CHECK_FALSE(there.index.eq(280).any().item<bool>());
+      // Where there are fewer numbers the operator refuses, by what the kernels leave.
+      CHECK_THROWS_WITH(distance_topk(x.abs() + 1, y, 299, metric), "distance_topk: distances must be numbers, got NaN");
+      const auto short_of = kernel_topk(x.abs() + 1, y, 299, metric, false, 128);
+      CHECK(short_of.distance.select(1, 298).isnan().all().item<bool>());
+      CHECK(short_of.index.select(1, 298).eq(-1).all().item<bool>());
+    }
+  }
+  Tensor set = whole(40, 4);
+  set[11][1] = nan;
+  CHECK_THROWS_AS(distance_topk_within(set, 2, Metric::euclidean), reid::InputError);  // row 11 has itself alone
+  const auto within = kernel_topk(set, set, 2, Metric::euclidean, true, 16);
+  CHECK(within.distance.isnan().nonzero().equal(torch::tensor({{11L, 1L}})));
+  check_same(kernel_topk(set, set, 1, Metric::euclidean, true, 16), distance_topk_within(set, 1, Metric::euclidean));
+}
+
+TEST_CASE("rows whose squares float32 doesn't hold are prepared for a device as for the CPU", "[kernels]") {
+  torch::manual_seed(7);
+  const Tensor directions = torch::randn({60, 8});
+  const Tensor lengths = torch::tensor({1e-30F, 1e-20F, 1.0F, 1e20F, 1e37F}).repeat({12}).unsqueeze(1);
+  Tensor x = directions * lengths;
+  x[3].zero_();
+  const Tensor expected = distance_topk_within(x, 60, Metric::cosine).distance;
+  CHECK(kernel_topk(x, x, 60, Metric::cosine, true, 32).distance.allclose(expected, 1e-5, 1e-6));
+  Tensor unit = directions.clone();
+  unit[3].zero_();
+  CHECK(expected.allclose(distance_topk_within(unit, 60, Metric::cosine).distance, 1e-5, 1e-6));
+  CHECK(unit_rows(torch::empty({3, 0})).sizes() == torch::IntArrayRef({3, 0}));
 }
 
 TEST_CASE("places by kernels are the operator's, the gallery whole or in parts", "[kernels]") {

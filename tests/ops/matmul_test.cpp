@@ -99,6 +99,41 @@ TEST_CASE("gradients of product and bias are those of the plain formula", "[ops]
   }
 }
 
+TEST_CASE("columns are multiplied as they lie, by either library", "[ops][matmul]") {
+  const auto known = product_choices();
+  const auto choose = [&](const char* product) {  // of the three products below: forward, gradient of x, gradient of the weight
+    reid::Json list = reid::Json::array();
+    for (const auto& [rows, inner, columns] : {std::tuple{256, 128, 128}, {128, 128, 256}, {128, 256, 128}}) {
+      list.push_back({{"rows", rows}, {"inner", inner}, {"columns", columns}, {"layout", "columns x rows"},
+                      {"threads", at::get_num_threads()}, {"product", product}, {"gflops", {{"aten", 1.0}, {"onednn", 1.0}}}});
+    }
+    restore_product_choices(list);
+  };
+  torch::manual_seed(3);
+  for (const auto type : {torch::kFloat32, torch::kFloat64}) {
+    for (const char* product : {"aten", "onednn"}) {
+      choose(product);
+      // A map in channels-last memory, seen as [B, positions, channels]; float32 is large enough for a choice.
+      const Tensor x = random({2, 130, 16, 8}, type).contiguous(torch::MemoryFormat::ChannelsLast).flatten(2).transpose(1, 2).requires_grad_();
+      const Tensor weight = random({96, 128}, type).requires_grad_();
+      const Tensor y = linear_of_columns(x, weight);
+      const Tensor plain_x = x.detach().contiguous().requires_grad_(), plain_weight = weight.detach().clone().requires_grad_();
+      const Tensor expected = at::matmul(plain_x.transpose(1, 2), plain_weight.t());
+      const double limit = type == torch::kFloat64 ? 1e-13 : 2e-6;
+      CAPTURE(product, c10::toString(type));
+      REQUIRE(worst(y, expected) <= limit);
+      const Tensor outer = random({2, 130, 96}, type);
+      const auto got = torch::autograd::grad({y}, {x, weight}, {outer});
+      const auto wanted = torch::autograd::grad({expected}, {plain_x, plain_weight}, {outer});
+      for (std::size_t i = 0; i < 2; ++i) REQUIRE(worst(got[i], wanted[i]) <= limit);
+    }
+  }
+  restore_product_choices(known);
+  REQUIRE(linear_of_columns(torch::zeros({0, 3, 4}), torch::zeros({5, 3})).sizes() == at::IntArrayRef({0, 4, 5}));
+  REQUIRE_THROWS_AS(linear_of_columns(torch::zeros({2, 3, 4}), torch::zeros({5, 4})), reid::ShapeError);
+  REQUIRE_THROWS_AS(linear_of_columns(torch::zeros({3, 4}), torch::zeros({5, 4})), reid::ShapeError);
+}
+
 TEST_CASE("a gradient is made only for what asks for one, and a summed gradient is read right", "[ops][matmul]") {
   const Tensor x = random({64, 40}), w = random({30, 40}).requires_grad_();
   const Tensor y = linear(x, w, {}, Product::onednn);

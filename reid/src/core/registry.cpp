@@ -35,8 +35,9 @@ void throw_unknown_name(const std::string& kind, const std::string& pointer, con
 std::pair<std::string, Json> split_part(const Json& part, const std::string& pointer, const std::string& kind) {
   if (part.is_string()) return {part.get<std::string>(), Json::object()};
   if (!part.is_object() || !part.contains("name") || !part["name"].is_string()) {
-    throw ConfigError(fmt::format("{}: {} must be a name or an object with \"name\", got {}",
-                                  pointer.empty() ? "/" : pointer, kind, json_type_name(part)));
+    const bool nameless = part.is_object() && !part.contains("name");
+    throw ConfigError(fmt::format("{}: {} must be a name or an object with \"name\", got {}{}", pointer.empty() ? "/" : pointer,
+                                  kind, json_type_name(part), nameless ? " without it, " + part.dump() : ""));
   }
   Json options = part;
   options.erase("name");

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <set>
+#include <span>
 
 #include "reid/core/error.hpp"
 #include "reid/core/io.hpp"
@@ -49,6 +51,9 @@ class Comparison {
  public:
   Comparison(const Json& suite, const fs::path& folder, const Catalogue& catalogue, const RunOptions& options)
       : suite_(read_options<Suite>(suite)), folder_(folder), catalogue_(catalogue), options_(options) {}
+
+  /// Finds mistakes in the configuration, before the data set is looked for as far as they don't depend on it.
+  void prepare();
 
   SuiteSummary execute();
 
@@ -157,9 +162,11 @@ Job Comparison::make_job(std::size_t index, int64_t seed) const {
     evaluation = write_options(of.evaluation);
     job.identity = Json{{"oracle", entry.oracle->stage}};
   } else if (entry.model.is_null()) {
-    Json json = suite_.base;
-    if (!entry.config.empty()) merge_json(json, read_config_file(folder_ / entry.config));
-    merge_json(json, entry.experiment);
+    Json json = Json::object();
+    merge_experiment(json, suite_.base);
+    if (!entry.config.empty()) merge_experiment(json, read_config_file(folder_ / entry.config));
+    merge_experiment(json, entry.experiment);
+    REID_CHECK(json.is_object(), ConfigError, fmt::format("{}: experiment must be an object, got {}", at, json_type_name(json)));
     json["seed"] = seed;
     if (!json.contains("data")) json["data"] = Json::object();
     Json data = write_options(suite_.data);
@@ -294,11 +301,10 @@ bool Comparison::perform(const Job& job, std::size_t number) {
   }
   int64_t parameters = 0;
   for (const auto& p : model->parameters()) parameters += p.numel();
-  const auto seed = static_cast<uint64_t>(job.seed);
   const auto result = job.entry->oracle ? evaluate_oracle(job.oracle_of, job.entry->oracle->stage, dataset_, job.evaluation,
-                                                          catalogue_, options_.runtime, seed, progress)
+                                                          catalogue_, options_.runtime, metrics::kScoringSeed, progress)
                                         : evaluate_model(*model, dataset_, job.evaluation, catalogue_.decoder, options_.runtime,
-                                                         seed, progress);
+                                                         metrics::kScoringSeed, progress);
   fs::create_directories(run_folder(job));
   if (result.average_precision.defined()) {
     nn::write_safetensors(run_folder(job) / "average_precision.safetensors",
@@ -436,13 +442,15 @@ Json Comparison::summarise() const {
   return summary;
 }
 
-SuiteSummary Comparison::execute() {
-  // Mistakes in the configuration are found before the data set is looked for, as far as they don't depend on it.
+void Comparison::prepare() {
   check_suite();
   make_jobs();
   if (!suite_.protocol.empty()) settle_protocol();
   dataset_ = open_dataset(suite_.data.evaluation(), {.train = false, .evaluation = true}, suite_.protocol, catalogue_);
   if (suite_.protocol.empty()) settle_protocol();
+}
+
+SuiteSummary Comparison::execute() {
   read_results();
   std::error_code error;
   fs::create_directories(options_.output, error);
@@ -467,8 +475,27 @@ SuiteSummary Comparison::execute() {
 
 }  // namespace
 
-SuiteSummary compare(const Json& suite, const fs::path& folder, const Catalogue& catalogue, const RunOptions& options) {
-  return Comparison(suite, folder, catalogue, options).execute();
+void set_suite(Json& suite, std::string_view assignment) {
+  const auto steps = pointer_steps(assignment);
+  const auto open = [&](Json* experiment, std::size_t begin) {  // what isn't given here, another file may give
+    if (begin < steps.size()) open_parts(experiment, std::span(steps).subspan(begin), /*defaults=*/false);
+  };
+  if (!steps.empty() && steps[0] == "base") open(child(&suite, steps[0]), 1);
+  if (steps.size() > 2 && steps[0] == "entries") {
+    Json* entry = child(child(&suite, steps[0]), steps[1]);
+    steps[2] == "experiment" ? open(child(entry, steps[2]), 3) : open(entry, 2);
+  }
+  set_json(suite, assignment);
+}
+
+SuiteSummary compare(const Json& suite, const fs::path& folder, const Catalogue& catalogue, const RunOptions& options,
+                     const std::string& source) {
+  const auto comparison = naming(source, [&] {
+    auto prepared = std::make_unique<Comparison>(suite, folder, catalogue, options);
+    prepared->prepare();
+    return prepared;
+  });
+  return comparison->execute();
 }
 
 }  // namespace reid::engine

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <set>
@@ -51,12 +52,82 @@ std::string stage_pointer(const Experiment& experiment, std::size_t index) {
   return experiment.stages.size() == 1 ? "" : fmt::format("/stages/{}", index);
 }
 
+/// The key that says of a part, written as an object, what its bare name says; "" for what isn't a part.
+std::string name_key(const std::string& part) {
+  static const std::set<std::string> parts{"model", "objective", "optimizer", "schedule", "sampler", "augment"};
+  return parts.count(part) != 0 ? "name" : part == "weights" ? "file" : "";
+}
+
+/// Writes a part's default out where the part isn't given.
+void fill_default(Json& owner, const std::string& part) {
+  static const Json defaults = write_options(StageOptions{});
+  if (!owner.contains(part) && defaults.contains(part)) owner[part] = defaults.at(part);
+}
+
+void open_name(Json& part, const std::string& key) {
+  if (part.is_string()) part = Json{{key, part}};
+}
+
 void check_head(const Experiment& experiment) {
   REID_CHECK(!experiment.model.is_null(), ConfigError, "/model: value must name a model, got none");
   weights_of(experiment);
 }
 
 }  // namespace
+
+std::vector<std::string> pointer_steps(std::string_view assignment) {
+  std::string_view rest = assignment.substr(0, assignment.find('='));
+  std::vector<std::string> steps;
+  while (!rest.empty() && rest.front() == '/') {
+    rest.remove_prefix(1);
+    steps.emplace_back(rest.substr(0, rest.find('/')));
+    rest.remove_prefix(steps.back().size());
+  }
+  return steps;
+}
+
+Json* child(Json* json, const std::string& step) {
+  if (json == nullptr) return nullptr;
+  if (json->is_object()) return json->contains(step) ? &(*json)[step] : nullptr;
+  std::size_t index = 0;
+  const auto [end, error] = std::from_chars(step.data(), step.data() + step.size(), index);
+  const bool inside = json->is_array() && error == std::errc() && end == step.data() + step.size() && index < json->size();
+  return inside ? &(*json)[index] : nullptr;
+}
+
+void open_parts(Json* experiment, std::span<const std::string> steps, bool defaults) {
+  Json* at = experiment;
+  if (steps.size() > 2 && steps[0] == "stages") {
+    at = child(child(at, steps[0]), steps[1]);
+    steps = steps.subspan(2);
+  }
+  if (at == nullptr || !at->is_object() || steps.size() < 2) return;
+  const auto key = name_key(steps[0]);
+  if (key.empty()) return;
+  if (defaults) fill_default(*at, steps[0]);
+  for (const auto& step : steps.first(steps.size() - 1)) {
+    at = child(at, step);
+    if (at == nullptr) return;
+    open_name(*at, key);
+  }
+}
+
+void merge_experiment(Json& base, const Json& over) {
+  if (base.is_object() && over.is_object()) {
+    for (const auto& [part, value] : over.items()) {
+      const auto key = name_key(part);
+      if (key.empty() || !value.is_object() || value.contains(key)) continue;
+      fill_default(base, part);
+      if (base.contains(part)) open_name(base[part], key);
+    }
+  }
+  merge_json(base, over);
+}
+
+void set_experiment(Json& json, std::string_view assignment) {
+  open_parts(&json, pointer_steps(assignment), true);
+  set_json(json, assignment);
+}
 
 std::vector<WeightsOptions> weights_of(const Experiment& experiment) {
   const auto read = [](const Json& json, const std::string& pointer) {
@@ -127,10 +198,7 @@ data::DataSet open_dataset(const SourceOptions& source, const data::Parts& parts
   REID_CHECK(!source.root.empty(), ConfigError, "/data/root: value must be the data set's folder, got none");
   REID_CHECK(source.options.is_object() && !source.options.contains("name"), ConfigError,
              fmt::format("/data/options: value must be an object of the reader's options, got {}", source.options.dump()));
-  catalogue.datasets.at(source.name, "/data/name");
-  Json part{{"name", source.name}};
-  part.update(source.options);
-  const auto reader = catalogue.datasets.create(part, "/data/options");
+  const auto reader = catalogue.datasets.at(source.name, "/data/name").make(source.options, "/data/options");
   return reader->read(source.root, parts, protocol.empty() ? source.protocol : protocol);
 }
 

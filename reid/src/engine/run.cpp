@@ -368,7 +368,7 @@ void Run::validate(Trainer& trainer, const StageOptions& stage, int64_t epochs_d
   const auto& metric = experiment_.validation->metric;
   trainer.with_deployable([&](nn::Model& model) {
     const auto result = evaluate_model(model, *validation_, scoring, catalogue_.decoder, options_.runtime,
-                                       static_cast<uint64_t>(experiment_.seed), options_.progress, /*prepared=*/true);
+                                       metrics::kScoringSeed, options_.progress, /*prepared=*/true);
     const auto& metrics = result.json.at("metrics");
     REID_CHECK(metrics.contains(metric) && metrics[metric].is_number(), ConfigError,
                fmt::format("/validation/metric: value must be one of the protocol's metrics, got '{}'", metric));

@@ -2,12 +2,27 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reid/engine/experiment.hpp"
 
 namespace reid::engine {
+
+/// The steps of the pointer that an assignment begins with, as they are written.
+std::vector<std::string> pointer_steps(std::string_view assignment);
+
+/// What `step` leads to in an object or a list; null if there is nothing.
+Json* child(Json* json, const std::string& step);
+
+/// Makes objects of the bare names of parts that `steps` lead into. @param defaults  whether of default ones that aren't given, too.
+void open_parts(Json* experiment, std::span<const std::string> steps, bool defaults);
+
+/// Merges `over`, an experiment or what is changed in one, into `base`. As `merge_json`; beyond it, options of a part without its
+/// name go over the bare name, or over the default, that the part has in `base`.
+void merge_experiment(Json& base, const Json& over);
 
 /// `"weights"` of an experiment: a file's name, an object, a list of them, or null. @throws ConfigError for anything else.
 std::vector<WeightsOptions> weights_of(const Experiment& experiment);

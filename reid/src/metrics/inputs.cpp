@@ -13,13 +13,28 @@
 #include "reid/core/error.hpp"
 #include "reid/ops/check.hpp"
 #include "reid/ops/parallel.hpp"
+#include "reid/ops/wide_sum.hpp"
 
 namespace reid::metrics {
 namespace {
 
 using torch::Tensor;
 
-std::string name_of(const FeatureSet& set, const char* fallback) { return set.source.empty() ? fallback : set.source; }
+/// How features and labels of one set are called in messages.
+struct Names {
+  Names(const FeatureSet& set, const char* fallback)
+      : features(set.source.empty() ? fallback : set.source),
+        ids(own(set.ids, set.ids_source)),
+        cameras(own(set.cameras, set.cameras_source)),
+        clothes(own(set.clothes, set.clothes_source)) {}
+
+  std::string features, ids, cameras, clothes;
+
+ private:
+  std::string own(const Tensor& labels, const std::string& source) const {
+    return labels.defined() && !source.empty() ? source : features;
+  }
+};
 
 Tensor checked_features(const FeatureSet& set, const std::string& source) {
   const Tensor& features = set.features;
@@ -67,16 +82,7 @@ void check_values(const Tensor& features, ops::Metric metric, const std::string&
   std::atomic<int64_t> first_bad = rows;
   // A sum of squares that is a number, neither 0 nor too large, clears the row; only the others are looked at closely.
   constexpr double kLargest = static_cast<double>(std::numeric_limits<float>::max()) / 8;
-  const auto squares_of = [&](int64_t row) {
-    double sums[8] = {};
-    const float* x = data + row * columns;
-    int64_t k = 0;
-    for (; k + 8 <= columns; k += 8) {
-      for (int64_t s = 0; s < 8; ++s) sums[s] += static_cast<double>(x[k + s]) * static_cast<double>(x[k + s]);
-    }
-    for (; k < columns; ++k) sums[0] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-  };
+  const auto squares_of = [&](int64_t row) { return ops::wide_dot(data + row * columns, data + row * columns, columns); };
   const auto good = [&](double squares) {
     return metric == ops::Metric::cosine ? std::isfinite(squares) && squares > 0 : squares < kLargest;
   };
@@ -104,11 +110,11 @@ void check_values(const Tensor& features, ops::Metric metric, const std::string&
 }
 
 FeatureSet pool_queries(const FeatureSet& images) {
-  const std::string source = name_of(images, "query");
-  const Tensor features = checked_features(images, source);
-  check_values(features, ops::Metric::cosine, source);
-  const auto ids = labels(images.ids, features.size(0), source, "ids");
-  const auto cameras = labels(images.cameras, features.size(0), source, "cameras");
+  const Names names(images, "query");
+  const Tensor features = checked_features(images, names.features);
+  check_values(features, ops::Metric::cosine, names.features);
+  const auto ids = labels(images.ids, features.size(0), names.ids, "ids");
+  const auto cameras = labels(images.cameras, features.size(0), names.cameras, "cameras");
   std::map<std::pair<int64_t, int64_t>, int64_t> groups;
   std::vector<int64_t> group_of, group_ids, group_cameras;
   for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -125,7 +131,7 @@ FeatureSet pool_queries(const FeatureSet& images) {
   const Tensor lengths = sums.square().sum(1, true).sqrt();
   for (std::size_t group = 0; group < group_ids.size(); ++group) {
     REID_CHECK(lengths.const_data_ptr<double>()[group] > 0, InputError,
-               fmt::format("{}: mean of the unit features of identity {} in camera {} must not be a zero vector, got one", source,
+               fmt::format("{}: mean of the unit features of identity {} in camera {} must not be a zero vector, got one", names.features,
                            group_ids[group], group_cameras[group]));
   }
   FeatureSet pooled;
@@ -133,38 +139,40 @@ FeatureSet pool_queries(const FeatureSet& images) {
   pooled.ids = torch::tensor(group_ids);
   pooled.cameras = torch::tensor(group_cameras);
   pooled.source = images.source;
+  pooled.ids_source = images.ids_source;
+  pooled.cameras_source = images.cameras_source;
   return pooled;
 }
 
 Inputs check_inputs(const FeatureSet& query_given, const FeatureSet& gallery, const Protocol& protocol,
                     ops::Metric metric) {
   const FeatureSet query = protocol.multi_query ? pool_queries(query_given) : query_given;
-  const std::string query_name = name_of(query, "query"), gallery_name = name_of(gallery, "gallery");
+  const Names query_names(query, "query"), gallery_names(gallery, "gallery");
   const bool needs_cameras = protocol.removal != Removal::none;
   const bool needs_clothes = protocol.removal == Removal::same_id_same_camera_or_clothes;
   Inputs in;
-  in.query = checked_features(query, query_name);
+  in.query = checked_features(query, query_names.features);
   in.query_images = query_given.features.size(0);
-  in.gallery = checked_features(gallery, gallery_name);
+  in.gallery = checked_features(gallery, gallery_names.features);
   REID_CHECK(in.query.size(1) == in.gallery.size(1), InputError,
-             fmt::format("{}: features must have {} columns like {}, got {}", gallery_name, in.query.size(1), query_name,
-                         in.gallery.size(1)));
+             fmt::format("{}: features must have {} columns like {}, got {}", gallery_names.features, in.query.size(1),
+                         query_names.features, in.gallery.size(1)));
   const int64_t q = in.query.size(0), g = in.gallery.size(0);
-  in.query_ids = labels(query.ids, q, query_name, "ids");
-  in.gallery_ids = labels(gallery.ids, g, gallery_name, "ids");
-  in.query_cameras = optional_labels(query.cameras, q, query_name, "cameras", needs_cameras, protocol);
-  in.gallery_cameras = optional_labels(gallery.cameras, g, gallery_name, "cameras", needs_cameras, protocol);
-  in.query_clothes = optional_labels(query.clothes, q, query_name, "clothes", needs_clothes, protocol);
-  in.gallery_clothes = optional_labels(gallery.clothes, g, gallery_name, "clothes", needs_clothes, protocol);
+  in.query_ids = labels(query.ids, q, query_names.ids, "ids");
+  in.gallery_ids = labels(gallery.ids, g, gallery_names.ids, "ids");
+  in.query_cameras = optional_labels(query.cameras, q, query_names.cameras, "cameras", needs_cameras, protocol);
+  in.gallery_cameras = optional_labels(gallery.cameras, g, gallery_names.cameras, "cameras", needs_cameras, protocol);
+  in.query_clothes = optional_labels(query.clothes, q, query_names.clothes, "clothes", needs_clothes, protocol);
+  in.gallery_clothes = optional_labels(gallery.clothes, g, gallery_names.clothes, "clothes", needs_clothes, protocol);
   if (protocol.positive_query_ids) {
-    const auto ids = labels(query_given.ids, in.query_images, query_name, "ids");  // of rows as given, not as pooled
+    const auto ids = labels(query_given.ids, in.query_images, query_names.ids, "ids");  // of rows as given, not as pooled
     for (std::size_t i = 0; i < ids.size(); ++i) {
       REID_CHECK(ids[i] > 0, InputError,
-                 fmt::format("{}: query ids must be positive under protocol {}, got {} in row {}", query_name,
+                 fmt::format("{}: query ids must be positive under protocol {}, got {} in row {}", query_names.ids,
                              protocol.name, ids[i], i));
     }
   }
-  check_values(in.query, metric, query_name);
+  check_values(in.query, metric, query_names.features);
   for (int64_t row = 0; row < g; ++row) {
     if (protocol.junk && in.gallery_ids[static_cast<std::size_t>(row)] == -1) {
       in.junk.push_back(static_cast<int32_t>(row));
@@ -173,8 +181,8 @@ Inputs check_inputs(const FeatureSet& query_given, const FeatureSet& gallery, co
     }
   }
   REID_CHECK(!in.gallery_rows.empty(), InputError,
-             fmt::format("{}: gallery must hold more than junk (id -1), got {} junk rows", gallery_name, g));
-  check_values(in.gallery, metric, gallery_name);
+             fmt::format("{}: gallery must hold more than junk (id -1), got {} junk rows", gallery_names.ids, g));
+  check_values(in.gallery, metric, gallery_names.features);
   in.list_identities();
   return in;
 }

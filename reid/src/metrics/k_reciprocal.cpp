@@ -13,6 +13,7 @@
 #include "neighbours.hpp"
 #include "reid/core/error.hpp"
 #include "reid/ops/parallel.hpp"
+#include "reid/ops/wide_sum.hpp"
 #include "rerank_spec.hpp"
 #include "reranked_distances.hpp"
 
@@ -26,17 +27,10 @@ using Sets = std::vector<std::vector<int32_t>>;
 float to_half(float value) { return static_cast<float>(c10::Half(value)); }
 
 double squared_difference(const float* x, const float* y, int64_t n) {
-  double sums[8] = {};
-  int64_t k = 0;
-  const auto square = [&](int64_t at) {
-    const double d = static_cast<double>(x[at]) - static_cast<double>(y[at]);
+  return ops::wide_sum(n, [&](int64_t k) {
+    const double d = static_cast<double>(x[k]) - static_cast<double>(y[k]);
     return d * d;
-  };
-  for (; k + 8 <= n; k += 8) {
-    for (int64_t s = 0; s < 8; ++s) sums[s] += square(k + s);
-  }
-  for (; k < n; ++k) sums[0] += square(k);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  });
 }
 
 class KReciprocal : public DistanceSource {
@@ -225,7 +219,7 @@ class KReciprocal : public DistanceSource {
     if (base_ == ops::Metric::euclidean) return squared_difference(x, y, columns);
     const double lengths = std::sqrt(squares_[static_cast<std::size_t>(i)] * squares_[static_cast<std::size_t>(j)]);
     if (!(lengths > 0)) return 1;  // a zero vector, as in ops::Metric
-    return std::max(0.0, 1 - dot(x, y, columns) / lengths);
+    return std::max(0.0, 1 - ops::wide_dot(x, y, columns) / lengths);
   }
 
   void encode(const Placement& placement, const ProgressSink& progress) {
@@ -261,7 +255,7 @@ class KReciprocal : public DistanceSource {
       const int64_t columns = features_.size(1);
       ops::parallel_for(0, items_, 64, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          squares_[static_cast<std::size_t>(i)] = dot(rows + i * columns, rows + i * columns, columns);
+          squares_[static_cast<std::size_t>(i)] = ops::wide_dot(rows + i * columns, rows + i * columns, columns);
         }
       });
     }

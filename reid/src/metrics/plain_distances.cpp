@@ -26,12 +26,6 @@ int64_t rows_within(int64_t bytes, int64_t columns, int64_t most) {
   return rows;
 }
 
-/// Rows whose squares float32 holds, zero rows as they are: LibTorch's norms on a device have no wider type.
-Tensor tamed(const Tensor& x) {
-  const Tensor largest = x.abs().amax(1, true);
-  return x / largest.masked_fill(largest == 0, 1);
-}
-
 class PlainDistances : public DistanceSource {
  public:
   PlainDistances(const Tensor& query, const Tensor& gallery, ops::Metric metric, ops::Product product)
@@ -95,14 +89,12 @@ PartedGallery::PartedGallery(const Tensor& query, const Tensor& gallery, ops::Me
 std::vector<ops::GalleryPart> PartedGallery::distances(int64_t begin, int64_t end) const {
   std::vector<ops::GalleryPart> result;
   for (const auto& part : parts_) {
-    const bool tame = metric_ == ops::Metric::cosine && !part.device.is_cpu();
-    const auto sent = [&](const Tensor& rows) { return tame ? tamed(rows.to(part.device)) : rows.to(part.device); };
-    const Tensor query = sent(query_.narrow(0, begin, end - begin));
+    const Tensor query = query_.narrow(0, begin, end - begin).to(part.device);
     const Tensor out = at::empty({end - begin, part.count}, query.options());
     for (int64_t at = 0; at < part.count; at += part.block) {
       const int64_t count = std::min(part.block, part.count - at);
-      const Tensor block = sent(part.resident.defined() ? part.resident.narrow(0, at, count)
-                                                        : gallery_.narrow(0, part.first + at, count));
+      const Tensor block = part.resident.defined() ? part.resident.narrow(0, at, count)
+                                                   : gallery_.narrow(0, part.first + at, count).to(part.device);
       out.narrow(1, at, count).copy_(ops::pairwise_distance(query, block, metric_, product_));
     }
     result.push_back({out, part.first});

@@ -9,6 +9,7 @@
 
 #include "reid/core/error.hpp"
 #include "reid/ops/parallel.hpp"
+#include "reid/ops/wide_sum.hpp"
 #include "rerank_spec.hpp"
 
 namespace reid::metrics {
@@ -34,23 +35,13 @@ void check_count(const std::string& variant, const char* what, int64_t value, in
                          static_cast<uint64_t>(value) + static_cast<uint64_t>(extra)));
 }
 
-double dot(const float* x, const float* y, int64_t n) {
-  double sums[8] = {};
-  int64_t k = 0;
-  for (; k + 8 <= n; k += 8) {
-    for (int64_t s = 0; s < 8; ++s) sums[s] += static_cast<double>(x[k + s]) * static_cast<double>(y[k + s]);
-  }
-  for (; k < n; ++k) sums[0] += static_cast<double>(x[k]) * static_cast<double>(y[k]);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
 void make_unit_rows(Tensor& x) {
   const int64_t columns = x.size(1);
   float* data = x.data_ptr<float>();
   ops::parallel_for(0, x.size(0), 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       float* row = data + i * columns;
-      const double length = std::sqrt(dot(row, row, columns));
+      const double length = std::sqrt(ops::wide_dot(row, row, columns));
       const double scale = length > 0 ? 1 / length : 0;
       for (int64_t k = 0; k < columns; ++k) row[k] = static_cast<float>(static_cast<double>(row[k]) * scale);
     }

@@ -37,9 +37,6 @@ torch::Device first_device(const Placement& placement);
 /// @throws InputError unless value + extra, which messages call `what`, is at most the number of items.
 void check_count(const std::string& variant, const char* what, int64_t value, int64_t extra, int64_t items);
 
-/// Sum of products in float64, eight sums side by side.
-double dot(const float* x, const float* y, int64_t n);
-
 /// Scales the rows of a matrix of ours to length 1, in place; zero rows stay.
 void make_unit_rows(torch::Tensor& x);
 

@@ -56,7 +56,7 @@ std::pair<Tensor, Tensor> unit_rows_anywhere(const Tensor& x) {
 
 Tensor distance_anywhere(const Tensor& x, const Tensor& y, Metric metric) {
   if (metric == Metric::cosine) {
-    return 1 - matmul(unit_rows_anywhere(x).first, unit_rows_anywhere(y).first, true, Product::aten);
+    return 1 - matmul(unit_rows(x), unit_rows(y), true, Product::aten);
   }
   return at::addmm(x.square().sum(1, true) + y.square().sum(1).unsqueeze(0), x, y.t(), 1, -2).clamp_min_(0);
 }

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "reid/core/error.hpp"
 #include "reid/ops/check.hpp"
@@ -174,6 +175,47 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   }
 };
 
+/// For each b, x[b] [M, K] times weight[b] [N, K]^T below autograd, [B, M, N]; `choose` looks at the first pair.
+Tensor raw_batched(const Tensor& x, const Tensor& weight) {
+  if (x.size(0) == 0 || !onednn_can(x, weight) || choose(x[0], weight[0]) == Product::aten) return at::bmm(x, weight.transpose(1, 2));
+  std::vector<Tensor> products;
+  for (int64_t b = 0; b < x.size(0); ++b) products.push_back(onednn_product(x[b], weight[b], std::nullopt));
+  return at::stack(products);
+}
+
+class ColumnsFunction : public torch::autograd::Function<ColumnsFunction> {
+ public:
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    context->save_for_backward({x, weight});
+    return raw_batched(x.transpose(1, 2), for_each(x, weight));
+  }
+
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
+                                               torch::autograd::tensor_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], &gradient = gradients[0];
+    Tensor x_gradient, weight_gradient;
+    if (context->needs_input_grad(0)) x_gradient = raw_batched(for_each(x, weight.t()), gradient);
+    if (context->needs_input_grad(1)) {
+      // One after the other into one matrix: a batched product would make a matrix for each before they are added up.
+      weight_gradient = torch::zeros_like(weight);
+      for (int64_t b = 0; b < x.size(0); ++b) {
+        const Tensor own = gradient[b].t();
+        if (onednn_can(own, x[b]) && choose(own, x[b]) == Product::onednn) {
+          weight_gradient.add_(onednn_product(own, x[b], std::nullopt));
+        } else {
+          weight_gradient.addmm_(own, x[b].t());
+        }
+      }
+    }
+    return {x_gradient, weight_gradient};
+  }
+
+ private:
+  static Tensor for_each(const Tensor& x, const Tensor& matrix) { return matrix.unsqueeze(0).expand({x.size(0), -1, -1}); }
+};
+
 bool needs_gradient(const Tensor& tensor) { return tensor.defined() && tensor.requires_grad(); }
 
 /// x [M, K], weight [N, K], checked.
@@ -226,6 +268,14 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Product
   for (std::size_t i = 0; i + 1 < sizes.size(); ++i) rows *= sizes[i];
   sizes.back() = weight.size(0);
   return linear_2d(x.reshape({rows, x.size(-1)}), weight, bias, product).reshape(sizes);
+}
+
+Tensor linear_of_columns(const Tensor& x, const Tensor& weight) {
+  check_rank(x, "linear of columns", "x", 3, "[B, K, M] float");
+  check_rank(weight, "linear of columns", "weight", 2, "[N, K] float");
+  check_pair(x, weight, "linear of columns", "weight", fmt::format("[N, {}]", x.size(1)), x.size(1), weight.size(1));
+  if (autocast_in_force(x)) return at::matmul(x.transpose(1, 2), weight.t());
+  return ColumnsFunction::apply(x, weight);
 }
 
 Json product_choices() {

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "reid/ops/parallel.hpp"
+#include "reid/ops/wide_sum.hpp"
 #include "scan.hpp"
 
 namespace reid::ops {
@@ -19,18 +20,6 @@ using torch::Tensor;
 // Rows of other lengths are scaled first, so that a product of two of them is neither infinite nor lost in float32.
 constexpr double kShortest = 1e-15, kLongest = 1e15;
 
-/// |x|^2 of n values in float64, eight sums side by side.
-template <class T>
-double sum_of_squares(const T* x, int64_t n) {
-  double sums[8] = {};
-  int64_t k = 0;
-  for (; k + 8 <= n; k += 8) {
-    for (int64_t s = 0; s < 8; ++s) sums[s] += static_cast<double>(x[k + s]) * static_cast<double>(x[k + s]);
-  }
-  for (; k < n; ++k) sums[0] += static_cast<double>(x[k]) * static_cast<double>(x[k]);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
 /// x with its rows scaled to length 1; zero rows stay.
 template <class T>
 Tensor unit_copy(const Tensor& x) {
@@ -40,7 +29,7 @@ Tensor unit_copy(const Tensor& x) {
   T* to = unit.mutable_data_ptr<T>();
   parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const double length = std::sqrt(sum_of_squares(from + i * d, d));
+      const double length = std::sqrt(wide_dot(from + i * d, from + i * d, d));
       const double scale = length > 0 ? 1.0 / length : 0.0;
       for (int64_t k = 0; k < d; ++k) to[i * d + k] = static_cast<T>(static_cast<double>(from[i * d + k]) * scale);
     }
@@ -59,7 +48,7 @@ PreparedRows prepare(const Tensor& x, Metric metric) {
   std::atomic<bool> unusual = false;
   parallel_for(0, n, 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const double squares = sum_of_squares(from + i * d, d);
+      const double squares = wide_dot(from + i * d, from + i * d, d);
       if (metric == Metric::euclidean) {
         factor[i] = static_cast<T>(squares);
         continue;
@@ -74,6 +63,20 @@ PreparedRows prepare(const Tensor& x, Metric metric) {
     prepared.factors = (prepared.factors != 0).to(x.scalar_type());
   }
   return prepared;
+}
+
+Tensor unit_rows(const Tensor& x) {
+  if (x.size(1) == 0) return x;
+  const Tensor largest = x.abs().amax(1, true);
+  const Tensor tamed = x / largest.masked_fill(largest == 0, 1);
+  const Tensor norms = at::linalg_vector_norm(tamed, 2, at::IntArrayRef{1}, true);
+  return tamed / norms.masked_fill(norms == 0, 1);
+}
+
+PreparedRows prepare_anywhere(const Tensor& x, Metric metric) {
+  if (metric == Metric::euclidean) return {x.contiguous(), x.square().sum(1)};
+  const Tensor unit = unit_rows(x).contiguous();
+  return {unit, (unit != 0).any(1).to(x.scalar_type())};
 }
 
 template <class T>

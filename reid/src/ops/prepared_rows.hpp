@@ -20,6 +20,13 @@ struct PreparedRows {
 template <class T>
 PreparedRows prepare(const torch::Tensor& x, Metric metric);
 
+/// x / |x| by rows on any device, zero rows as they are. Rows are divided by their largest value first: LibTorch's norms on a device
+/// have no wider type, and squares of what is above 1e19 or below 1e-19 aren't held in float32.
+torch::Tensor unit_rows(const torch::Tensor& x);
+
+/// The same as `prepare` by LibTorch's operators, for x [N, D] on any device: rows of length 1 under cosine.
+PreparedRows prepare_anywhere(const torch::Tensor& x, Metric metric);
+
 /// Distances of rows [row, row + n) of x to rows [column, column + m) of y, row i to out + i * stride. One thread's work
 /// below autograd and autocast. `scratch` is an empty tensor that a caller keeps from block to block.
 template <class T>

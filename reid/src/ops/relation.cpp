@@ -27,8 +27,9 @@ Tensor factored_relation(const Tensor& embeddings, const Tensor& weight, const T
   const auto halves = embeddings.chunk(2, 1);
   const Tensor u = linear(halves[1], weight.narrow(1, 0, nodes), {}, product);      // W_in meets phi: [B, r, m]
   const Tensor v = linear(halves[0], weight.narrow(1, nodes, nodes), {}, product);  // W_out meets theta: [B, r, m]
-  const Tensor mix = at::cat({u, v}, 1).transpose(1, 2);                            // [B, m, 2r]
-  return bias.defined() ? at::baddbmm(bias.view({1, -1, 1}), mix, embeddings) : at::bmm(mix, embeddings);
+  const Tensor mix = at::cat({u, v}, 1);                                            // [B, 2r, m]
+  const Tensor by_node = embeddings.transpose(1, 2);                                // [B, N, 2r]
+  return (bias.defined() ? at::baddbmm(bias, by_node, mix) : at::bmm(by_node, mix)).transpose(1, 2);
 }
 
 }  // namespace

@@ -66,7 +66,8 @@ class Lcr2sTeacher final : public nn::Objective {
   nn::ObjectiveResult compute(nn::Model& model, const Batch& batch, const Progress& progress) override;
 
   /// Features of a batch with its support, in whatever mode model and objective are.
-  Enriched enrich(nn::Model& model, const Batch& batch);
+  /// @param want  of the model's `encode_image` and `encode_text`
+  Enriched enrich(nn::Model& model, const Batch& batch, uint32_t want = nn::want_embedding);
 
   torch::Tensor fuse_images(const torch::Tensor& sample, const torch::Tensor& support) override;
   torch::Tensor fuse_texts(const torch::Tensor& sample, const torch::Tensor& support) override;

@@ -77,9 +77,9 @@ class DualEncoder final : public nn::Model, public nn::WeightAdapter, public nn:
   DualEncoder(Options& options, const std::string& pointer);
 
   nn::ModelOutput encode_image(const torch::Tensor& images, uint32_t want = nn::want_embedding) override;
-  /// Rows are cut to the longest real sentence before the encoder, and filled up with zeros behind it. With `text.cache`, and
-  /// in training mode only, a sentence's token features are taken from the file, rounded to float16; two models can't
-  /// be in training mode with one file at a time.
+  /// Rows are cut to the longest real sentence before the encoder, and filled up with zeros behind it. With `text.cache`, in
+  /// training mode or with `want_cached`, a sentence's token features are taken from the file, rounded to float16; models of one
+  /// process share the file if their encoders have the same weights.
   nn::ModelOutput encode_text(const torch::Tensor& tokens, const torch::Tensor& mask,
                               uint32_t want = nn::want_embedding) override;
   const text::Tokenizer* tokenizer() const override { return tokenizer_.get(); }
@@ -117,7 +117,7 @@ class DualEncoder final : public nn::Model, public nn::WeightAdapter, public nn:
   int64_t length_, width_;
   bool frozen_;
   std::string cache_file_;
-  std::unique_ptr<TokenCache> cache_;  ///< opened at the first training sentence, when the weights are there
+  std::shared_ptr<TokenCache> cache_;  ///< opened at the first sentence that may come from it, when the weights are there
 };
 
 }  // namespace reid::models

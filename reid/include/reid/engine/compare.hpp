@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "reid/engine/experiment.hpp"
@@ -88,6 +89,10 @@ struct SuiteSummary {
   Json json;              ///< protocol, entries with means and intervals, published
 };
 
+/// Applies one `--set` to a suite as its file says it. As `set_json`; beyond it, a part that the pointer leads into keeps its name,
+/// as `set_experiment` has it: in /base, in an entry's experiment and in its model. @throws ConfigError as `set_json`.
+void set_suite(Json& suite, std::string_view assignment);
+
 /// Trains and evaluates every entry with every seed and writes into `options.output`:
 ///   results.jsonl           one line an evaluation, as it is done; what is there already isn't done again
 ///   runs/<entry>-<seed>/    the training run
@@ -96,9 +101,10 @@ struct SuiteSummary {
 /// Intervals (95 %): over seeds by Student's t where there are several, else the bootstrap over queries; the difference
 /// to the first entry by a paired bootstrap over queries, seeds averaged.
 /// @param folder  what the entries' `config` names are relative to.
+/// @param source  names the suite, a file, in messages.
 /// @throws ConfigError if entries would be scored under different protocols, metrics, re-rankings or data, if results
 ///         in the folder belong to another suite, or for anything wrong in an experiment, before anything is trained.
 SuiteSummary compare(const Json& suite, const std::filesystem::path& folder, const Catalogue& catalogue,
-                     const RunOptions& options);
+                     const RunOptions& options, const std::string& source = "");
 
 }  // namespace reid::engine

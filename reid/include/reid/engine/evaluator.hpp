@@ -84,12 +84,12 @@ torch::Tensor extract_sentence_features(nn::Model& model, const std::vector<std:
 /// Extracts query and gallery of a data set and scores them under a protocol; sets with several splits are scored on
 /// each, a picture that several splits share is encoded once. Under `text_to_image` and `image_to_text` one side is
 /// sentences. The result's JSON is that of `metrics::evaluate` with:
-/// dataset, data_fingerprint, notes, model, feature, flip, weights_fingerprint, environment and seconds.
+/// dataset, data_fingerprint, notes, model, feature, flip, seed, weights_fingerprint, environment and seconds.
 /// @param seed  of the bootstrap and of sampled galleries.
 /// @param prepared  whether `prepare_for_inference` is left out because the caller's model must stay trainable.
 metrics::Result evaluate_model(nn::Model& model, const data::DataSet& dataset, const EvaluationOptions& options,
-                               const data::Decoder& decoder, const Runtime& runtime, uint64_t seed,
-                               const ProgressSink& progress = {}, bool prepared = false);
+                               const data::Decoder& decoder, const Runtime& runtime,
+                               uint64_t seed = metrics::kScoringSeed, const ProgressSink& progress = {}, bool prepared = false);
 
 }  // namespace reid::engine
 

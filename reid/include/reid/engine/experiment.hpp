@@ -8,8 +8,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "reid/core/error.hpp"
 #include "reid/core/progress.hpp"
 #include "reid/data/dataset.hpp"
 #include "reid/data/loader.hpp"
@@ -148,7 +150,7 @@ struct ExperimentHead {
   int64_t checkpoint_every = 1;
   template <class V>
   void fields(V&& v) {
-    v("seed", seed, "of initial weights, sampling, augmentation and bootstrap", Range{0, 9007199254740991.0});
+    v("seed", seed, "of initial weights, sampling and augmentation", Range{0, 9007199254740991.0});
     v("data", data, "data set and loading");
     v("model", model, "network: name, or name and options");
     v("weights", weights,
@@ -168,7 +170,25 @@ struct Experiment : ExperimentHead {
   std::vector<StageOptions> stages;
 };
 
-/// @param json  as `read_config_file` and `set_json` leave it.
+/// Applies one `--set` to an experiment as its file says it. As `set_json`; beyond it, a part that the pointer leads into keeps
+/// its name: one that stands as a bare name, or isn't given and has a default, becomes an object with that name first.
+/// `/optimizer/rate=1e-4` makes {"name": "adam", "rate": 1e-4} of "adam". @throws ConfigError as `set_json`.
+void set_experiment(Json& json, std::string_view assignment);
+
+/// What `read` gives; what is wrong with a configuration is said with `where` in front, the file it comes from ("": nothing).
+template <class Read>
+auto naming(const std::string& where, Read&& read) {
+  const auto named = [&](const Error& error) { return where.empty() ? std::string(error.what()) : where + ": " + error.what(); };
+  try {
+    return read();
+  } catch (const ConfigError& error) {
+    throw ConfigError(named(error));
+  } catch (const RegistryError& error) {
+    throw RegistryError(named(error));
+  }
+}
+
+/// @param json  as `read_config_file` and `set_experiment` leave it.
 /// @throws ConfigError with the JSON pointer of every problem; RegistryError for unknown names.
 Experiment read_experiment(const Json& json, const Catalogue& catalogue);
 

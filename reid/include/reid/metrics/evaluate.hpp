@@ -39,14 +39,20 @@ struct FeatureSet {
   torch::Tensor cameras;   ///< [N] int64 or int32; undefined if not known
   torch::Tensor clothes;   ///< [N] int64 or int32; undefined if not known
   std::string source;      ///< names these features in messages: a file; "" is "query" or "gallery"
+  /// Name the labels in messages: files of their own; "" is `source`.
+  std::string ids_source, cameras_source, clothes_source;
 };
+
+/// Seed of the bootstrap and of sampled galleries unless a user asks for another: the same for every result, whatever the model
+/// was trained with.
+inline constexpr uint64_t kScoringSeed = 0;
 
 /// Who comes first where distances are equal: the lower gallery index, the other items or the hits.
 using Ties = ops::Ties;
 
 struct EvaluateOptions {
   std::optional<ops::Metric> metric;  ///< the protocol's default unless set
-  uint64_t seed = 0;                  ///< of the bootstrap and of sampled galleries
+  uint64_t seed = kScoringSeed;       ///< of the bootstrap and of sampled galleries
   int64_t resamples = 1000;           ///< of the bootstrap; at least 1
   int64_t ranking_top = 0;            ///< > 0: keep the first k gallery indices of each query
   Ties ties = Ties::stable;
@@ -76,8 +82,8 @@ struct Result {
 /// `product`; on CUDA devices, whose library of products chooses by shape and free memory, up to its rounding. `ci95`: 2.5 and 97.5 percentiles of the mean over `resamples` bootstrap resamples of matched queries.
 /// @throws InputError  NaN or infinite features, a zero vector under cosine, features too large for float32 distances
 ///                     (each naming source and row); lengths that differ; empty sets; unknown cameras or clothes where the
-///                     protocol needs them; a query id <= 0 where it forbids them; re-ranking sizes beyond what there is;
-///                     with `devices`, a re-ranking variant that rounds everything to half precision
+///                     protocol needs them; a query id <= 0 where it forbids them (naming the row, and the labels' own source);
+///                     re-ranking sizes beyond what there is; with `devices`, a re-ranking variant that rounds everything to half precision
 /// @throws WorkError   no query has a match
 /// Cost: 2 Q G D flop for the product, O(Q G) beside it. Memory beside the features, which are neither copied nor all read at
 /// once where they are mapped float32 (junk stays where it is): tile_rows x G distances; with re-ranking, a copy

@@ -20,13 +20,16 @@ class Tokenizer;
 
 namespace reid::nn {
 
-/// What a caller wants from `Model::encode_image`: nothing is computed or kept that nobody reads.
+/// What a caller wants from `Model::encode_image` and `encode_text`: nothing is computed or kept that nobody reads.
 enum Want : uint32_t {
   want_embedding = 1,  ///< always filled
   want_neck = 2,
   want_tokens = 4,
   want_maps = 8,
   want_parts = 16,
+  /// Outside training mode, too, what a frozen part says may come from the model's own cache, if it has one: for a teacher that
+  /// sees the same samples over and over. Rounded as in training.
+  want_cached = 32,
 };
 
 /// What a model says of N pictures (or N sentences).

@@ -39,6 +39,12 @@ torch::Tensor matmul(const torch::Tensor& a, const torch::Tensor& b, bool transp
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias = {},
                      Product product = Product::automatic);
 
+/// x [B, K, M], weight [N, K] to x[b]^T weight^T for each b, [B, M, N]: `linear` of columns. Neither x nor its gradient, which lies as
+/// x does, is turned over in memory: for maps whose columns are the inner dimension. The library is chosen as by `automatic`.
+/// @throws ShapeError if a rank, a type, the devices or the inner sizes don't fit.
+/// Cost: 2 |x| N flop. Differentiable: once. Deterministic: with a fixed number of threads. Devices: cpu, cuda.
+torch::Tensor linear_of_columns(const torch::Tensor& x, const torch::Tensor& weight);
+
 /// Every choice that `automatic` made in this process, for results: a list, sorted by shape class, of
 /// {"rows", "inner", "columns": upper ends of the class, "layout", "threads", "product": "aten"|"onednn",
 ///  "gflops": {"aten", "onednn"}}.

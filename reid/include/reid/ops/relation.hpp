@@ -30,7 +30,8 @@ enum class RelationPath { automatic, factored, dense };
 /// @param weight      [m, 2N]: the 1x1 convolution's weight [m, 2N, 1, 1] viewed; both halves are used without copies.
 /// @param bias        [m], added to R (a batch norm folded into the convolution); undefined: none.
 /// @param product     library of the one plain product of each factor (factored path).
-/// @return            [B, m, N], type of embeddings. float16/bfloat16, and any under autocast, are computed in float32.
+/// @return            [B, m, N], type of embeddings; of the factored path a view whose nodes lie one after the other, as a map
+///                    in channels-last memory does. float16/bfloat16, and any under autocast, are computed in float32.
 /// @throws ShapeError if ranks, types or sizes don't fit.
 /// Cost per sample: dense N^2 (r + 2m) multiply-adds and 3 N^2 values; factored 4 N r m and 2 r m values.
 /// Differentiable: once. Deterministic: with a fixed path, product and number of threads. Devices: cpu, cuda.

@@ -21,7 +21,9 @@ struct TopK {
 
 /// The k nearest rows of y [M, D] for every row of x [N, D], distances as `pairwise_distance` gives them.
 /// @param k           between 0 and M
-/// @throws ShapeError if a rank, a type, the devices, D or k don't fit.
+/// @throws ShapeError if a rank, a type, the devices, D or k don't fit; InputError if fewer than k distances of a row are numbers
+///                    (a NaN isn't anybody's neighbour); on CUDA, where a look would stop the device, such a row ends with index -1
+///                    and distance NaN instead.
 /// Cost: 2 N M D flop, and O(N M) comparisons, of which few do more than pass; memory: 256 M distances. Not differentiable.
 /// Deterministic: yes, for any number of threads, with the product as `pairwise_distance`. Devices: cpu; cuda (k at most 1,024, the
 /// current stream; tiles take up to an eighth of the free memory, 1 GiB at most).

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "../prepared_rows.hpp"
 #include "kernels.hpp"
 #include "reid/core/error.hpp"
 
@@ -36,16 +37,6 @@ int64_t tile_columns(torch::Device device, int64_t rows) {
   return std::max<int64_t>(1024, bytes / (rows * int64_t{sizeof(float)}));
 }
 
-struct Prepared {
-  Tensor rows, factors;
-};
-
-Prepared prepared(const Tensor& x, Metric metric) {
-  if (metric == Metric::euclidean) return {x, x.square().sum(1)};
-  const Tensor norms = at::linalg_vector_norm(x, 2, at::IntArrayRef{1}, true);
-  return {x / norms.masked_fill(norms == 0, 1), (norms != 0).to(torch::kFloat32).view(-1)};
-}
-
 }  // namespace
 
 TopK distance_topk(const Tensor& x, const Tensor& y, int64_t k, Metric metric, bool within, const ProgressSink& progress) {
@@ -56,7 +47,7 @@ TopK distance_topk(const Tensor& x, const Tensor& y, int64_t k, Metric metric, b
   const c10::cuda::CUDAGuard device(x.device());
   const Stream stream = stream_of(x);
   const int64_t n = x.size(0), m = y.size(0);
-  const Prepared a = prepared(x.contiguous(), metric), b = within ? a : prepared(y.contiguous(), metric);
+  const PreparedRows a = prepare_anywhere(x, metric), b = within ? a : prepare_anywhere(y, metric);
   TopK result{at::empty({n, k}, x.options().dtype(torch::kInt32)), at::empty({n, k}, x.options()), at::empty({n}, x.options())};
   const Tensor state = at::empty({n, k}, x.options().dtype(torch::kInt64));
   auto* best = reinterpret_cast<uint64_t*>(state.mutable_data_ptr<int64_t>());

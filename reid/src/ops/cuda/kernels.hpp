@@ -21,11 +21,11 @@ int start_topk(uint64_t* state, float* farthest, int64_t rows, int64_t k, Stream
 
 /// Takes columns [first_column, first_column + columns) into account, whose products lie in `dots` [rows, columns].
 /// Row i and column j are at 1 - dot * x[i] * y[j] (cosine) or max(x[i] + y[j] - 2 dot, 0). Where `self` is not negative, row i is item
-/// self + i of the columns' set: it is at 0 from itself, and nothing is below 0. The order of calls doesn't matter.
+/// self + i of the columns' set: it is at 0 from itself, and nothing is below 0. A NaN is passed over. The order of calls doesn't matter.
 int add_topk(const float* dots, const float* x_factors, const float* y_factors, bool cosine, int64_t rows, int64_t columns,
              int64_t first_column, int64_t self, uint64_t* state, float* farthest, int64_t k, Stream stream);
 
-/// The state as indices and distances [rows, k].
+/// The state as indices and distances [rows, k]; -1 and NaN behind the others where fewer than k distances were numbers.
 int finish_topk(const uint64_t* state, int64_t rows, int64_t k, int32_t* index, float* distance, Stream stream);
 
 /// Places of hits in three steps, so that a gallery may lie in parts. `offsets` [queries + 1] and `items` as for ops::rank_hits;

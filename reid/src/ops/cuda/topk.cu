@@ -70,8 +70,10 @@ __global__ void add_kernel(const float* dots, const float* x_factors, const floa
     __syncthreads();
     const int64_t j = begin + thread;
     if (j >= columns) continue;
-    float distance = cosine ? 1.0F - line[j] * (own * y_factors[j]) : fmaxf(own + y_factors[j] - 2.0F * line[j], 0.0F);
-    if (self >= 0) distance = first_column + j == self + row ? 0.0F : fmaxf(distance, 0.0F);
+    float distance = cosine ? 1.0F - line[j] * (own * y_factors[j]) : own + y_factors[j] - 2.0F * line[j];
+    if (distance < 0.0F && (self >= 0 || !cosine)) distance = 0.0F;
+    if (self >= 0 && first_column + j == self + row) distance = 0.0F;
+    if (distance != distance) continue;  // a NaN is nobody's neighbour
     most = fmaxf(most, distance);
     const uint64_t candidate =
         static_cast<uint64_t>(ordered(distance)) << 32 | static_cast<uint32_t>(first_column + j);
