@@ -3,6 +3,8 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "reid/core/error.hpp"
 #include "reid/engine/checkpoint.hpp"
 #include "support.hpp"
@@ -48,6 +50,35 @@ TEST_CASE("features are the model's, one row a picture, in the order given", "[e
     const auto image = image_of(model, paths[static_cast<std::size_t>(row)]);
     REQUIRE(torch::allclose(features[row], model.embed(image)[0], 1e-5, 1e-6));
   }
+}
+
+TEST_CASE("weights too small for a normal float32 are 0 in a folded model, and its features don't notice", "[engine]") {
+  const auto smallest = [](const TinyModel& model) {
+    double least = 1;
+    for (const auto& parameter : model.parameters()) {
+      const auto size = parameter.detach().abs();
+      const auto there = size.masked_select(size > 0);
+      if (there.numel() > 0) least = std::min(least, there.min().item<double>());
+    }
+    return least;
+  };
+  const auto features = [&](bool fold, double least) {
+    torch::manual_seed(1);
+    TinyModel model({});
+    {
+      const torch::NoGradGuard no_grad;
+      for (auto& parameter : model.parameters()) {
+        if (parameter.dim() == 4) parameter.select(0, 0).fill_(1e-40);  // a dead channel
+      }
+    }
+    REQUIRE(smallest(model) < 1e-39);
+    engine::ExtractOptions options;
+    options.fold = fold;
+    const auto result = features_of(model, options);
+    REQUIRE((smallest(model) < 1e-39) == (least < 1e-39));
+    return result;
+  };
+  REQUIRE(torch::allclose(features(true, 1e-38), features(false, 1e-40), 1e-5, 1e-6));
 }
 
 TEST_CASE("a model that looks at cameras is told each picture's", "[engine]") {

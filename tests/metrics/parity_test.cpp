@@ -29,22 +29,25 @@ Tensor numbers(uint64_t seed, int64_t count, uint64_t below) {
 
 TEST_CASE("scores equal torchreid's", "[metrics][parity]") {
   const auto fixture = reid::read_json_file(REID_FIXTURES "/evaluate_torchreid.json");
-  REQUIRE(fixture.at("cases").size() == 4);
+  REQUIRE(fixture.at("cases").size() == 8);
   for (const auto& one : fixture.at("cases")) {
     const auto seed = one.at("seed").get<uint64_t>();
     const auto q = one.at("queries").get<int64_t>(), g = one.at("gallery").get<int64_t>();
     const auto identities = one.at("identities").get<uint64_t>(), cameras = one.at("cameras").get<uint64_t>();
     FeatureSet query, gallery;
-    query.features = numbers(seed, q * 4, 2048).view({q, 4}).to(torch::kFloat32);
-    gallery.features = numbers(seed + 1, g * 4, 2048).view({g, 4}).to(torch::kFloat32);
-    query.ids = numbers(seed + 2, q, identities);
-    gallery.ids = numbers(seed + 3, g, identities);
+    const uint64_t largest = one.at("ties").get<bool>() ? 5 : 2048;
+    const bool junk = one.at("junk").get<bool>();
+    query.features = numbers(seed, q * 4, largest).view({q, 4}).to(torch::kFloat32);
+    gallery.features = numbers(seed + 1, g * 4, largest).view({g, 4}).to(torch::kFloat32);
+    query.ids = numbers(seed + 2, q, identities) + (junk ? 1 : 0);
+    gallery.ids = numbers(seed + 3, g, identities + (junk ? 2 : 0)) - (junk ? 1 : 0);
     query.cameras = numbers(seed + 4, q, cameras);
     gallery.cameras = numbers(seed + 5, g, cameras);
     EvaluateOptions options;
     options.metric = reid::ops::Metric::euclidean;
     options.resamples = 1;
-    const auto result = evaluate(query, gallery, protocol("generic_camera"), options);
+    const auto result = evaluate(query, gallery, protocol(junk ? "market1501" : "generic_camera"), options);
+    REQUIRE(result.json.at("queries_without_match") == one.at("unmatched"));
     for (const auto* name : {"rank1", "rank5", "rank10", "rank20", "map"}) {
       INFO("seed " << seed << " " << name);
       REQUIRE(result.json.at("metrics").at(name).get<double>() == Approx(one.at(name).get<double>()).margin(1e-6).epsilon(0));
