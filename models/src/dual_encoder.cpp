@@ -149,7 +149,7 @@ Tensor DualEncoder::token_features(const Tensor& tokens, const Tensor& mask, int
 nn::ModelOutput DualEncoder::encode_text(const Tensor& tokens, const Tensor& mask, uint32_t want) {
   const auto longest = check_tokens("dual_encoder", tokens, mask, text_->vocabulary(), text_->longest());
   Tensor features;
-  const bool may_read = is_training() || (frozen_ && (want & nn::want_cached) != 0);
+  const bool may_read = is_training() || (want & nn::want_cached) != 0;
   if (cache_file_.empty() || !may_read || tokens.size(1) != length_) {
     features = token_features(tokens, mask, longest);
   } else {

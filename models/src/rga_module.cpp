@@ -47,9 +47,8 @@ torch::Tensor add_bias_(torch::Tensor y, const torch::Tensor& bias) {
   return bias.defined() ? y.add_(bias.view({1, -1, 1})) : y;
 }
 
-/// act(bn(y)) of y [B, c, N], or act(y + bias) once the batch norm is folded into `conv` and `biased` says that y has no bias yet.
-torch::Tensor norm_act(torch::Tensor y, const torch::nn::Conv2dImpl& conv, BatchNorm2d& bn, nn::Activation act, bool biased) {
-  if (!bn && !biased) y = add_bias_(std::move(y), conv.bias);
+/// act(bn(y)) of y [B, c, N]; an empty `bn` is left out.
+torch::Tensor norm_act(const torch::Tensor& y, BatchNorm2d& bn, nn::Activation act) {
   return nn::batch_norm_act(y.unsqueeze(-1), bn, act).squeeze(-1);
 }
 
@@ -166,15 +165,15 @@ class RgaModule::Attention {
       const bool in = options_.directions == RgaDirections::in;
       r = one_direction(in ? theta : phi, in ? phi : theta, weight, bias, options_.relation);
     }
-    r = norm_act(std::move(r), *relation_->conv, relation_->bn, nn::Activation::relu, /*biased=*/true);  // [B, m, N]
+    r = norm_act(r, relation_->bn, nn::Activation::relu);  // [B, m, N]
 
     // The head's first convolution on concat(u, r), without making it.
     const auto w1 = head_->conv1->weight.flatten(1);  // [h, 1 + m]
     auto z = ops::linear(r.transpose(1, 2), own_ ? w1.narrow(1, 1, w1.size(1) - 1) : w1);  // [B, N, h]
     if (own_) z = z + stacked.narrow(1, 0, rank_).mean(1).unsqueeze(-1) * w1.select(1, 0);
-    z = norm_act(z.transpose(1, 2), *head_->conv1, head_->bn1, nn::Activation::relu, false);
+    z = norm_act(add_bias_(z.transpose(1, 2), head_->conv1->bias), head_->bn1, nn::Activation::relu);
     z = ops::linear(z.transpose(1, 2), head_->conv2->weight.flatten(1)).transpose(1, 2);
-    return norm_act(z, *head_->conv2, head_->bn2, nn::Activation::none, false).sigmoid();
+    return norm_act(add_bias_(z, head_->conv2->bias), head_->bn2, nn::Activation::none).sigmoid();
   }
 
   void fold() {
