@@ -299,10 +299,11 @@ Tensor XReid::inter(const Base& base, const Anchors& anchors, const std::vector<
 }
 
 nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const Progress& progress) {
-  const bool crossing = cross_ != nullptr;
+  const auto crossed = steps_since(options_.ramp_from, progress);
+  const bool crossing = cross_ != nullptr && crossed >= 0;
   Base base;
   base.labels = batch.identities;
-  if (teacher_) base.tokens = teacher_tokens(model, batch);  // before the graph of the live weights is made
+  if (crossing && teacher_) base.tokens = teacher_tokens(model, batch);  // before the graph of the live weights is made
   const bool own_tokens = crossing && !teacher_;
   const auto output = model.encode_image_from(batch.images, batch.cameras, nn::want_neck | (own_tokens ? nn::want_tokens : 0U));
   const auto& encoder = encoder_of(model, "x_reid");
@@ -322,10 +323,14 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   result.total = entropy + options_.triplet_weight * triplet;
   if (!crossing) return result;
 
+  if (crossed == 0 && options_.ramp_from > 0 && options_.start == CrossStart::last_blocks) {
+    cross_->copy_last_blocks(encoder);
+    if (cross_inter_) cross_inter_->copy_last_blocks(encoder);
+  }
   const auto anchors = anchors_of(base.labels, progress);
   const auto share = static_cast<double>(anchors.rows.size(0)) / static_cast<double>(base.labels.size(0));
   append(result, "anchors", torch::full({}, share, base.logits.options().requires_grad(false)));
-  const double share_now = ramp(options_.ramp_epochs, progress);
+  const double share_now = ramp(options_.ramp_epochs, progress, options_.ramp_from);
   const auto tokens = options_.detach_kv ? base.tokens.detach() : base.tokens;
   const auto source = cross_->project(tokens);
   if (options_.detach_anchor) base.tokens = base.tokens.detach();

@@ -31,13 +31,19 @@ CrossBlock::CrossBlock(const nn::TransformerEncoder& encoder, CrossStart start, 
   torch::nn::ModuleList list;
   for (auto source = last.end() - depth; source != last.end(); ++source) {
     auto block = std::make_shared<nn::TransformerBlock>((*source)->options());
-    if (start == CrossStart::last_blocks) nn::copy_parameters(**source, *block);
     list->push_back(block);
     blocks_.push_back(std::move(block));
   }
   register_module("blocks", list);
   norm_ = register_module("norm", torch::nn::LayerNorm(encoder.final_norm()->options));
-  if (start == CrossStart::last_blocks) nn::copy_parameters(*encoder.final_norm(), *norm_);
+  if (start == CrossStart::last_blocks) copy_last_blocks(encoder);
+}
+
+void CrossBlock::copy_last_blocks(const nn::TransformerEncoder& encoder) {
+  const auto& last = encoder.encoder_blocks();
+  const auto first = last.size() - blocks_.size();
+  for (std::size_t i = 0; i < blocks_.size(); ++i) nn::copy_parameters(*last[first + i], *blocks_[i]);
+  nn::copy_parameters(*encoder.final_norm(), *norm_);
 }
 
 std::vector<nn::KeysValues> CrossBlock::project(const torch::Tensor& tokens) {

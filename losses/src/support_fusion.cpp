@@ -23,11 +23,21 @@ SupportFusion::SupportFusion(int64_t width, const SupportFusionOptions& options)
   key_ = linear("key");
   value_ = linear("value");
   out_ = linear("out");
-  norm_ = register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+  if (options.start == FusionStart::mean) {
+    const torch::NoGradGuard no_grad;
+    torch::nn::init::zeros_(query_->weight);
+    torch::nn::init::eye_(value_->weight);
+    torch::nn::init::eye_(out_->weight);
+  }
+  const auto layer_norm = [&](const char* name) {
+    return register_module(name, torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+  };
+  const bool normed = options.norm != FusionNorm::none;
+  if (normed) norm_ = layer_norm("norm");
   if (options.ffn) {
     fc1_ = register_module("fc1", torch::nn::Linear(width, width));
     fc2_ = register_module("fc2", torch::nn::Linear(width, width));
-    ffn_norm_ = register_module("ffn_norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})));
+    if (normed) ffn_norm_ = layer_norm("ffn_norm");
   }
 }
 
@@ -42,16 +52,21 @@ Tensor SupportFusion::forward(const Tensor& sample, const Tensor& support, Tenso
   const Tensor views = torch::cat({sample.unsqueeze(1), support}, 1);  // [N, M + 1, D]
   const auto heads = options_.heads;
   const auto split = [&](const Tensor& x) { return x.view({n, x.size(1), heads, width_ / heads}).transpose(1, 2); };
+  const auto place = options_.norm;
+  const auto normed = [&](FusionNorm here, torch::nn::LayerNorm& norm, const Tensor& x) { return place == here ? norm(x) : x; };
   const Tensor asking = options_.self_attn_mean ? views : sample.unsqueeze(1);
-  const Tensor q = split(query_(asking)), k = split(key_(views)), v = split(value_(views));
+  const Tensor seen = normed(FusionNorm::before, norm_, views);
+  const Tensor q = split(query_(seen.narrow(1, 0, asking.size(1)))), k = split(key_(seen)), v = split(value_(seen));
   const double scale = 1 / std::sqrt(static_cast<double>(width_) / static_cast<double>(heads));
   const Tensor weights = torch::softmax(q.matmul(k.transpose(2, 3)) * scale, 3);  // [N, H, Q, M + 1]
   if (attention != nullptr) *attention = weights.mean(2);
   const Tensor kept = torch::dropout(weights, options_.dropout, is_training());
   const Tensor joined = kept.matmul(v).transpose(1, 2).reshape({n, -1, width_});  // [N, Q, D]
-  Tensor result = norm_(asking + out_(joined)).mean(1);
-  if (options_.ffn) result = ffn_norm_(result + fc2_(torch::gelu(fc1_(result))));
-  return result;
+  const Tensor fused = out_(joined);
+  const Tensor result = normed(FusionNorm::after, norm_, options_.residual ? asking + fused : fused).mean(1);
+  if (!options_.ffn) return result;
+  const Tensor inner = fc2_(torch::gelu(fc1_(normed(FusionNorm::before, ffn_norm_, result))));
+  return normed(FusionNorm::after, ffn_norm_, result + inner);
 }
 
 }  // namespace reid::losses

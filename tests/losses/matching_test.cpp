@@ -199,10 +199,12 @@ TEST_CASE("support fusion: weights, order, no support, by its definition", "[los
   SupportFusionOptions options;
   options.heads = 2;
   const auto x = torch::randn({3, 4}, kDouble), support = torch::randn({3, 5, 4}, kDouble);
-  for (const bool mean : {false, true}) {
-    for (const bool ffn : {false, true}) {
-      options.self_attn_mean = mean;
-      options.ffn = ffn;
+  for (const auto norm : {FusionNorm::after, FusionNorm::before, FusionNorm::none}) {
+    for (const int which : {0, 1, 2, 3}) {
+      options.norm = norm;
+      options.self_attn_mean = which % 2 == 1;
+      options.ffn = which / 2 == 1;
+      options.residual = which != 3;
       SupportFusion fusion(4, options);
       fusion.to(torch::kFloat64);
       Tensor attention;
@@ -217,21 +219,44 @@ TEST_CASE("support fusion: weights, order, no support, by its definition", "[los
       CHECK(test::gradient_error([&](const Tensor& s) { return (fusion.forward(s, support) * weight).sum(); }, x) < 1e-6);
     }
   }
-  options = {};
-  options.heads = 2;
-  SupportFusion fusion(4, options);
-  fusion.to(torch::kFloat64);
-  const auto p = fusion.named_parameters();
+  const auto standard = [](const Tensor& rows) {
+    return (rows - rows.mean(-1, true)) / (rows.var(-1, false, true) + 1e-5).sqrt();
+  };
   const auto all = torch::cat({x[0].unsqueeze(0), support[0]}, 0);
-  std::vector<Tensor> heads;
-  for (int64_t h = 0; h < 2; ++h) {
-    const auto rows = [&](const char* name, const Tensor& in) { return in.matmul(p[name].narrow(0, 2 * h, 2).t()); };
-    const auto scores = rows("key.weight", all).mv(rows("query.weight", x[0].unsqueeze(0))[0]) / std::sqrt(2.0);
-    heads.push_back(torch::softmax(scores, 0).unsqueeze(0).matmul(rows("value.weight", all))[0]);
+  for (const auto norm : {FusionNorm::after, FusionNorm::before, FusionNorm::none}) {
+    options = {};
+    options.heads = 2;
+    options.norm = norm;
+    SupportFusion fusion(4, options);
+    fusion.to(torch::kFloat64);
+    const auto p = fusion.named_parameters();
+    CHECK(p.contains("norm.weight") == (norm != FusionNorm::none));
+    const auto seen = norm == FusionNorm::before ? standard(all) : all;
+    std::vector<Tensor> heads;
+    for (int64_t h = 0; h < 2; ++h) {
+      const auto rows = [&](const char* name, const Tensor& in) { return in.matmul(p[name].narrow(0, 2 * h, 2).t()); };
+      const auto scores = rows("key.weight", seen).mv(rows("query.weight", seen.narrow(0, 0, 1))[0]) / std::sqrt(2.0);
+      heads.push_back(torch::softmax(scores, 0).unsqueeze(0).matmul(rows("value.weight", seen))[0]);
+    }
+    const auto z = p["out.weight"].mv(torch::cat(heads)) + x[0];
+    const auto expected = norm == FusionNorm::after ? standard(z) : z;
+    CHECK((fusion.forward(x, support)[0] - expected).abs().max().item<double>() < 1e-12);
   }
-  const auto z = p["out.weight"].mv(torch::cat(heads)) + x[0];
-  const auto expected = (z - z.mean()) / (z.var(false) + 1e-5).sqrt();
-  CHECK((fusion.forward(x, support)[0] - expected).abs().max().item<double>() < 1e-12);
+  for (const bool residual : {false, true}) {
+    options = {};
+    options.heads = 2;
+    options.norm = FusionNorm::none;
+    options.start = FusionStart::mean;
+    options.residual = residual;
+    SupportFusion fusion(4, options);
+    fusion.to(torch::kFloat64);
+    const auto expected = all.mean(0) + (residual ? x[0] : torch::zeros_like(x[0]));
+    CHECK((fusion.forward(x, support)[0] - expected).abs().max().item<double>() < 1e-12);
+    const auto weight = torch::randn({3, 4}, kDouble);
+    (fusion.forward(x, support) * weight).sum().backward();
+    CHECK(fusion.named_parameters()["query.weight"].grad().abs().sum().item<double>() > 0);  // it can learn whom to ask
+  }
+  SupportFusion fusion(4, options);
   options.heads = 3;
   CHECK_THROWS_AS(SupportFusion(4, options), ConfigError);
   CHECK_THROWS_AS(fusion.forward(x, support.narrow(0, 0, 2)), ShapeError);

@@ -206,6 +206,46 @@ TEST_CASE("the total is the sum of its parts with weights and ramp", "[losses][x
   }
 }
 
+TEST_CASE("before its epoch a warm start is the baseline, then the blocks are the encoder's of that moment", "[losses][x_reid]") {
+  Scene scene;
+  const auto objective = make({{"ramp_from", 3}, {"ramp_epochs", 2}, {"inter_block", "own"}, {"teacher_ema", 0.5}}, scene.model);
+  Progress progress;
+  progress.steps_per_epoch = 10;
+  progress.step = 29;
+  const auto before = values(objective->compute(scene.model, scene.batch, progress));
+  CHECK(before.size() == 4);
+  CHECK(before.at("total") == Approx(before.at("cross_entropy") + before.at("triplet")));
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : scene.model.encoder_blocks().back()->parameters()) parameter.add_(0.01);
+  }
+  const auto equal = [&](const std::string& block) {
+    bool same = true;
+    const auto copies = objective->named_parameters();
+    for (const auto& item : scene.model.encoder_blocks().back()->named_parameters()) {
+      same = same && copies[block + ".blocks.0." + item.key()].equal(item.value());
+    }
+    return same;
+  };
+  CHECK_FALSE(equal("cross"));
+  progress.step = 30;
+  const auto first = values(objective->compute(scene.model, scene.batch, progress));
+  CHECK(equal("cross"));
+  CHECK(equal("cross_inter"));
+  CHECK(first.contains("r_pos"));
+  CHECK(first.at("total") == Approx(first.at("cross_entropy") + first.at("triplet")));
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : scene.model.encoder_blocks().back()->parameters()) parameter.add_(0.01);
+  }
+  progress.step = 40;  // halfway up
+  const auto half = values(objective->compute(scene.model, scene.batch, progress));
+  CHECK_FALSE(equal("cross"));
+  const double intra = half.at("intra_cross_entropy") + half.at("intra_triplet") + half.at("intra_kl") + half.at("intra_feature");
+  const double inter = half.at("inter_attention") + half.at("inter_cross_entropy");
+  CHECK(half.at("total") == Approx(half.at("cross_entropy") + half.at("triplet") + 0.5 * (intra + inter)));
+}
+
 TEST_CASE("IntraX and InterX equal their formulas written out", "[losses][x_reid]") {
   Scene scene;
   for (const bool self : {false, true}) {

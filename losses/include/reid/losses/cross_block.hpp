@@ -32,6 +32,9 @@ class CrossBlock : public torch::nn::Module {
   /// @throws ConfigError if the encoder has fewer blocks than `depth`.
   CrossBlock(const nn::TransformerEncoder& encoder, CrossStart start, int64_t depth);
 
+  /// Makes the weights copies of the encoder's last blocks and final norm as they are now. @pre they are its own.
+  void copy_last_blocks(const nn::TransformerEncoder& encoder);
+
   /// Keys and values of all images' tokens [N, L, D], one entry per block.
   std::vector<nn::KeysValues> project(const torch::Tensor& tokens);
 

@@ -59,7 +59,9 @@ torch::Tensor transfer_cosine(const torch::Tensor& student, const torch::Tensor&
 /// losses, weights and recipe are ours. Not to be confused with later methods of the same name for video.
 /// Paper: Shen et al., "Cross-Instance Transformer for Identity-Level Person Re-Identification", arXiv:2302.02075.
 ///
-///   L = L_base(f) + ramp (lambda_intra L_IntraX + lambda_inter L_InterX),   ramp: linear from 0 over ramp_epochs
+///   L = L_base(f) + ramp (lambda_intra L_IntraX + lambda_inter L_InterX)
+///   ramp: linear from 0 over ramp_epochs, beginning with epoch ramp_from; before it the modules aren't computed, and with
+///   it blocks that start as copies of the encoder's are copied anew (a warm start: the base is trained first)
 ///   L_base = CE(z_f) + w triplet(f),   z_f = W neck(f),   w: `triplet_weight`
 /// With Z the encoder's tokens of each image, X a `CrossBlock`, BN a second neck, sg no gradient:
 ///   IntraX   g_i = X(Z_i <- tokens of the other images of y_i)
@@ -88,6 +90,7 @@ class XReid : public nn::Objective {
     double lambda_intra = 1;
     double lambda_inter = 1;
     int64_t ramp_epochs = 10;
+    int64_t ramp_from = 0;
     bool intra_triplet = true;
     double triplet_weight = 1;
     Partners partners = Partners::all;
@@ -116,6 +119,7 @@ class XReid : public nn::Objective {
       v("lambda_intra", lambda_intra, "weight of IntraX", Range{0, 1e6});
       v("lambda_inter", lambda_inter, "weight of InterX", Range{0, 1e6});
       v("ramp_epochs", ramp_epochs, "epochs over which both weights grow linearly from 0", Range{0, 1e6});
+      v("ramp_from", ramp_from, "epoch, from 0, with which the ramp begins; until then the base is trained alone", Range{0, 1e6});
       v("intra_triplet", intra_triplet,
         "L_g has the triplet loss of g beside its cross entropy; g of one identity share what they attend to, so that it can be "
         "met without telling identities apart");
