@@ -323,9 +323,9 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   result.total = entropy + options_.triplet_weight * triplet;
   if (!crossing) return result;
 
-  if (crossed == 0 && options_.ramp_from > 0 && options_.start == CrossStart::last_blocks) {
-    cross_->copy_last_blocks(encoder);
-    if (cross_inter_) cross_inter_->copy_last_blocks(encoder);
+  if (crossed == 0 && options_.ramp_from > 0) {
+    cross_->restart(encoder);
+    if (cross_inter_) cross_inter_->restart(encoder);
   }
   const auto anchors = anchors_of(base.labels, progress);
   const auto share = static_cast<double>(anchors.rows.size(0)) / static_cast<double>(base.labels.size(0));

@@ -18,7 +18,7 @@ const nn::TransformerEncoder& encoder_of(const nn::Model& model, const std::stri
   return *encoder;
 }
 
-CrossBlock::CrossBlock(const nn::TransformerEncoder& encoder, CrossStart start, int64_t depth) {
+CrossBlock::CrossBlock(const nn::TransformerEncoder& encoder, CrossStart start, int64_t depth) : start_(start) {
   const auto& last = encoder.encoder_blocks();
   const auto count = static_cast<std::size_t>(depth);
   REID_CHECK(depth >= 1 && last.size() >= count, ConfigError,
@@ -36,13 +36,27 @@ CrossBlock::CrossBlock(const nn::TransformerEncoder& encoder, CrossStart start, 
   }
   register_module("blocks", list);
   norm_ = register_module("norm", torch::nn::LayerNorm(encoder.final_norm()->options));
-  if (start == CrossStart::last_blocks) copy_last_blocks(encoder);
+  restart(encoder);
 }
 
-void CrossBlock::copy_last_blocks(const nn::TransformerEncoder& encoder) {
+void CrossBlock::restart(const nn::TransformerEncoder& encoder) {
+  if (start_ != CrossStart::last_blocks && start_ != CrossStart::mean) return;
+  const torch::NoGradGuard no_grad;
   const auto& last = encoder.encoder_blocks();
   const auto first = last.size() - blocks_.size();
-  for (std::size_t i = 0; i < blocks_.size(); ++i) nn::copy_parameters(*last[first + i], *blocks_[i]);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    nn::copy_parameters(*last[first + i], *blocks_[i]);
+    if (start_ != CrossStart::mean) continue;
+    auto of = blocks_[i]->named_parameters();
+    const auto rows = of["attn.qkv.weight"].chunk(3);
+    rows[0].zero_();
+    torch::nn::init::eye_(rows[2]);
+    torch::nn::init::eye_(of["attn.proj.weight"]);
+    for (const auto* name : {"attn.qkv.bias", "attn.proj.bias", "mlp.fc2.weight", "mlp.fc2.bias", "norm1.bias"}) {
+      if (auto* parameter = of.find(name)) parameter->zero_();  // keys, queries and values may have no bias
+    }
+    of["norm1.weight"].fill_(1);
+  }
   nn::copy_parameters(*encoder.final_norm(), *norm_);
 }
 

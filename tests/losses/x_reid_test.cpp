@@ -189,6 +189,26 @@ TEST_CASE("the cross block begins as the encoder's last block and has its size",
   }
 }
 
+TEST_CASE("a cross block that begins as the mean adds it", "[losses][x_reid]") {
+  Scene scene;
+  for (auto& parameter : scene.model.encoder_blocks().back()->parameters()) {
+    const torch::NoGradGuard no_grad;
+    parameter.add_(torch::randn_like(parameter) * 0.1);  // biases and norms too
+  }
+  for (const int64_t depth : {1, 2}) {
+    losses::CrossBlock block(scene.model, losses::CrossStart::mean, depth);
+    block.to(torch::kFloat64);
+    const auto tokens = scene.batch.images.squeeze(1);
+    const auto anchors = torch::tensor({0, 4}, torch::kInt64);
+    const auto images = torch::tensor({1, 2, 3, 5}, torch::kInt64).view({2, 2});
+    const auto feature = block.forward(tokens, block.project(tokens), anchors, images).feature;
+    const auto normed = (tokens - tokens.mean(-1, true)) / (tokens.var(-1, false, true) + 1e-6).sqrt();
+    const auto mean = normed.index_select(0, images.flatten()).view({2, 2 * kTokens, kWidth}).mean(1);
+    const auto expected = scene.model.final_norm()(tokens.select(1, 0).index_select(0, anchors) + depth * mean);
+    REQUIRE((feature - expected).abs().max().item<double>() < 1e-9);
+  }
+}
+
 TEST_CASE("the total is the sum of its parts with weights and ramp", "[losses][x_reid]") {
   Scene scene;
   const auto objective = make({{"lambda_intra", 0.5}, {"lambda_inter", 2}, {"ramp_epochs", 4}}, scene.model);

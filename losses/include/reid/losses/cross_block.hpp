@@ -14,9 +14,10 @@ namespace reid::losses {
 
 /// What a cross block's weights begin as.
 ///   last_blocks  copies of the encoder's last blocks and final norm, so that it speaks the encoder's language
+///   mean         Wq = 0, Wv = Wo = I, the MLP's last layer 0, all else as last_blocks: A1 = A + the mean of LN(S), A2 = A1
 ///   random       N(0, 0.02^2), biases 0, norms 1 and 0
 ///   encoder      no weights of its own: it is the encoder's last blocks and final norm
-enum class CrossStart { last_blocks, random, encoder };
+enum class CrossStart { last_blocks, mean, random, encoder };
 
 /// The cross-instance block X(A <- S): tokens A of an image attend to tokens S of other images.
 ///   Q = LN(A) Wq    K = LN(S) Wk    V = LN(S) Wv    Att = softmax(Q K^T / sqrt(d)), one softmax over all of S, per head
@@ -32,8 +33,8 @@ class CrossBlock : public torch::nn::Module {
   /// @throws ConfigError if the encoder has fewer blocks than `depth`.
   CrossBlock(const nn::TransformerEncoder& encoder, CrossStart start, int64_t depth);
 
-  /// Makes the weights copies of the encoder's last blocks and final norm as they are now. @pre they are its own.
-  void copy_last_blocks(const nn::TransformerEncoder& encoder);
+  /// Starts anew from the encoder's last blocks and final norm as they are now. Starts that don't depend on them: nothing.
+  void restart(const nn::TransformerEncoder& encoder);
 
   /// Keys and values of all images' tokens [N, L, D], one entry per block.
   std::vector<nn::KeysValues> project(const torch::Tensor& tokens);
@@ -55,6 +56,7 @@ class CrossBlock : public torch::nn::Module {
                  const torch::Tensor& images, const torch::Tensor& mask = {}, Attention attention = Attention::none);
 
  private:
+  CrossStart start_;
   std::vector<std::shared_ptr<nn::TransformerBlock>> blocks_;
   torch::nn::LayerNorm norm_{nullptr};
 };
@@ -66,8 +68,9 @@ const nn::TransformerEncoder& encoder_of(const nn::Model& model, const std::stri
 
 template <>
 struct reid::EnumNames<reid::losses::CrossStart> {
-  static constexpr std::array<std::pair<reid::losses::CrossStart, const char*>, 3> values{
+  static constexpr std::array<std::pair<reid::losses::CrossStart, const char*>, 4> values{
       {{reid::losses::CrossStart::last_blocks, "last_blocks"},
+       {reid::losses::CrossStart::mean, "mean"},
        {reid::losses::CrossStart::random, "random"},
        {reid::losses::CrossStart::encoder, "encoder"}}};
 };

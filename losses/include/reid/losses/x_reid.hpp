@@ -126,7 +126,9 @@ class XReid : public nn::Objective {
       v("triplet_weight", triplet_weight, "weight of f's triplet loss beside its cross entropy, whatever else there is", Range{0, 1e6});
       v("partners", partners, "IntraX attends to all other images of the identity, or to one at random");
       v("depth", depth, "cross blocks one after the other", Range{1, 16});
-      v("start", start, "last_blocks: copies of the encoder's; random; encoder: the encoder's own blocks, shared");
+      v("start", start,
+        "last_blocks: copies of the encoder's; mean: these, but adding the mean of what is attended to; random; encoder: the "
+        "encoder's own blocks, shared");
       v("inter_block", inter_block, "InterX uses IntraX's block (shared) or its own");
       v("tokens", tokens, "tokens before or after the encoder's final norm");
       v("kv_includes_self", kv_includes_self, "the anchor's own tokens join the keys");
