@@ -27,15 +27,10 @@ void add_objective(nn::ObjectiveRegistry& registry, const std::string& name, Ent
   registry.add_entry(std::move(entry));
 }
 
-/// Optimizer steps done since `epoch` began; negative before it.
-inline int64_t steps_since(int64_t epoch, const Progress& progress) {
-  return progress.step - epoch * std::max<int64_t>(1, progress.steps_per_epoch);
-}
-
-/// The share of a weight that grows linearly from 0 over `epochs` from epoch `from` on; 1 behind them, and where there are none.
+/// The share of a weight that grows linearly from 0 over `epochs` from step `from` on; 1 behind them, and where there are none.
 inline double ramp(int64_t epochs, const Progress& progress, int64_t from = 0) {
   const int64_t steps = epochs * std::max<int64_t>(1, progress.steps_per_epoch);
-  return steps > 0 ? std::clamp(static_cast<double>(steps_since(from, progress)) / static_cast<double>(steps), 0.0, 1.0) : 1.0;
+  return steps > 0 ? std::min(1.0, static_cast<double>(progress.step - from) / static_cast<double>(steps)) : 1.0;
 }
 
 }  // namespace reid::losses

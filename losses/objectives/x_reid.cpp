@@ -24,6 +24,7 @@ namespace {
 using torch::Tensor;
 
 constexpr double kResponseFloor = 1e-6;
+constexpr int64_t kNotBegun = -1;
 constexpr uint64_t kPartnerStream = 0x782d72656964;  // "x-reid"
 
 /// Half precision (autocast) to float32, in which losses are computed.
@@ -139,6 +140,7 @@ XReid::XReid(const Options& options, const std::string& pointer, nn::Model& mode
     neck_cross_ = register_module("neck_cross", nn::make_bn_neck(width));
     if (options.classifier == CrossClassifier::own) classifier_cross_ = make_classifier("classifier_cross");
   }
+  if (options.ramp_from > 0) begun_ = register_buffer("begun", torch::full({}, kNotBegun, torch::kInt64));
   if (options.teacher_ema) {
     teacher_ = register_module("teacher", std::make_shared<torch::nn::Module>());
     for (const auto& [name, tensor] : nn::state_of(model)) hold(*teacher_, name, tensor.clone());
@@ -298,9 +300,20 @@ Tensor XReid::inter(const Base& base, const Anchors& anchors, const std::vector<
   return loss + entropy;
 }
 
+int64_t XReid::first_crossing(const nn::TransformerEncoder& encoder, const Progress& progress) {
+  if (options_.ramp_from == 0) return 0;
+  if (first_crossing_ == kNotBegun) first_crossing_ = begun_.item<int64_t>();  // a run that goes on has begun
+  if (first_crossing_ == kNotBegun) {
+    first_crossing_ = progress.step;
+    begun_.fill_(first_crossing_);
+    cross_->restart(encoder);
+    if (cross_inter_) cross_inter_->restart(encoder);
+  }
+  return first_crossing_;
+}
+
 nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const Progress& progress) {
-  const auto crossed = steps_since(options_.ramp_from, progress);
-  const bool crossing = cross_ != nullptr && crossed >= 0;
+  const bool crossing = cross_ != nullptr && progress.epoch >= options_.ramp_from;
   Base base;
   base.labels = batch.identities;
   if (crossing && teacher_) base.tokens = teacher_tokens(model, batch);  // before the graph of the live weights is made
@@ -323,14 +336,10 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   result.total = entropy + options_.triplet_weight * triplet;
   if (!crossing) return result;
 
-  if (crossed == 0 && options_.ramp_from > 0) {
-    cross_->restart(encoder);
-    if (cross_inter_) cross_inter_->restart(encoder);
-  }
   const auto anchors = anchors_of(base.labels, progress);
   const auto share = static_cast<double>(anchors.rows.size(0)) / static_cast<double>(base.labels.size(0));
   append(result, "anchors", torch::full({}, share, base.logits.options().requires_grad(false)));
-  const double share_now = ramp(options_.ramp_epochs, progress, options_.ramp_from);
+  const double share_now = ramp(options_.ramp_epochs, progress, first_crossing(encoder, progress));
   const auto tokens = options_.detach_kv ? base.tokens.detach() : base.tokens;
   const auto source = cross_->project(tokens);
   if (options_.detach_anchor) base.tokens = base.tokens.detach();

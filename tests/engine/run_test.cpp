@@ -83,6 +83,28 @@ class Diverging : public nn::Objective {
   torch::Tensor weight_;
 };
 
+/// An objective that has a part of its loss from a given step on, each as large as the step.
+class Late : public nn::Objective {
+ public:
+  struct Options {
+    int64_t step = 0;
+    template <class V>
+    void fields(V&& v) {
+      v("step", step, "first step that has it", Range{0, 1e6});
+    }
+  };
+  Late(const Options& options, nn::Model&, const nn::TrainingFacts&) : step_(options.step) {}
+  nn::ObjectiveResult compute(nn::Model& model, const Batch& batch, const Progress& progress) override {
+    const auto loss = model.encode_image(batch.images, 0).embedding.square().mean();
+    nn::ObjectiveResult result{loss, {{"always", loss.detach() * 0 + 1}}};
+    if (progress.step >= step_) result.parts.emplace_back("late", loss.detach() * 0 + progress.step);
+    return result;
+  }
+
+ private:
+  int64_t step_;
+};
+
 /// Always the same batches.
 class GivenBatches : public data::Sampler {
  public:
@@ -300,6 +322,32 @@ TEST_CASE("a loss that isn't finite ends the run and keeps the last checkpoint",
       if (tensor.is_floating_point()) REQUIRE(tensor.isfinite().all().item<bool>());
     }
   }
+}
+
+TEST_CASE("a part of the loss that begins later is the mean of the batches that had it, continued or not", "[engine]") {
+  World world;
+  auto objectives = losses::objectives();
+  objectives.add<Late>("late");
+  const engine::Catalogue catalogue{world.models, objectives, world.datasets, test::draw};
+  const TempDir dir;
+  auto experiment = small_experiment(2);
+  experiment["objective"] = Json{{"name", "late"}, {"step", 2}};
+  experiment["log_every"] = 5;  // three steps an epoch: an interval reaches over two
+  const auto plan = engine::read_experiment(experiment, catalogue);
+  const auto interval_of = [&](const char* run) {
+    Json found;
+    for (const auto& line : log_of(dir / run)) {
+      if (line.at("event") == "interval") found = line.at("parts");
+    }
+    return found;
+  };
+  engine::train_experiment(plan, catalogue, run_options(dir / "whole"));
+  REQUIRE(interval_of("whole") == Json{{"always", 1.0}, {"late", 3.0}});  // steps 2, 3 and 4
+  auto options = run_options(dir / "parts");
+  options.stop = stop_after(4);
+  REQUIRE_FALSE(engine::train_experiment(plan, catalogue, options).finished);
+  engine::train_experiment(plan, catalogue, run_options(dir / "parts", true));
+  REQUIRE(interval_of("parts") == interval_of("whole"));
 }
 
 TEST_CASE("held-out identities choose the best epoch and never train", "[engine]") {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -125,11 +126,11 @@ void Trainer::apply_step(const Progress& progress) {
 
 void Trainer::add(Sums& sums, const std::vector<std::pair<std::string, double>>& values, double total,
                   int64_t pictures) {
-  if (sums.batches == 0) {
-    sums.parts = values;
-  } else {
-    REID_ASSERT(sums.parts.size() == values.size());
-    for (std::size_t i = 0; i < values.size(); ++i) sums.parts[i].second += values[i].second;
+  for (const auto& [name, value] : values) {
+    auto part = std::find_if(sums.parts.begin(), sums.parts.end(), [&name = name](const auto& p) { return p.name == name; });
+    if (part == sums.parts.end()) part = sums.parts.insert(part, {name});
+    part->sum += value;
+    ++part->batches;
   }
   sums.total += total;
   sums.pictures += pictures;
@@ -140,7 +141,7 @@ Json Trainer::log_line(const char* event, const Sums& sums, double rate, double 
   const auto count = static_cast<double>(std::max<int64_t>(1, sums.batches));
   Json line{{"event", event}, {"epoch", epoch_}, {"step", step_}, {"rate", rate}, {"loss", sums.total / count}};
   Json parts = Json::object();
-  for (const auto& [name, value] : sums.parts) parts[name] = value / count;
+  for (const auto& part : sums.parts) parts[part.name] = part.sum / static_cast<double>(part.batches);
   line["parts"] = std::move(parts);
   line["pictures"] = sums.pictures;
   line["seconds"] = seconds;
@@ -232,7 +233,7 @@ nn::StateDict Trainer::state() const {
 Json Trainer::position() const {
   const auto sums_json = [](const Sums& sums) {
     Json parts = Json::array();
-    for (const auto& [name, value] : sums.parts) parts.push_back(Json::array({name, value}));
+    for (const auto& part : sums.parts) parts.push_back(Json::array({part.name, part.sum, part.batches}));
     return Json{{"batches", sums.batches}, {"pictures", sums.pictures}, {"total", sums.total}, {"parts", parts}};
   };
   return Json{{"epoch", epoch_},
@@ -268,12 +269,18 @@ void Trainer::restore(const nn::StateDict& state, const Json& position, const st
   set_generator("random.cpu", torch::kCPU);
   if (runtime_.device.is_cuda()) set_generator("random.cuda", runtime_.device);
   try {
-    const auto read_sums = [](const Json& json) {
+    const auto read_sums = [&source](const Json& json) {
       Sums sums;
       sums.batches = json.at("batches").get<int64_t>();
       sums.pictures = json.at("pictures").get<int64_t>();
       sums.total = json.at("total").get<double>();
-      for (const auto& part : json.at("parts")) sums.parts.emplace_back(part.at(0).get<std::string>(), part.at(1).get<double>());
+      for (const auto& part : json.at("parts")) {
+        // Checkpoints of earlier versions don't count by part: every batch had them all.
+        const auto batches = part.size() > 2 ? part.at(2).get<int64_t>() : sums.batches;
+        REID_CHECK(batches > 0, CheckpointError,
+                   fmt::format("{}: a part of the loss must be of at least one batch, got {}", source, batches));
+        sums.parts.push_back({part.at(0).get<std::string>(), part.at(1).get<double>(), batches});
+      }
       return sums;
     };
     epoch_ = position.at("epoch").get<int64_t>();

@@ -77,7 +77,8 @@ torch::Tensor transfer_cosine(const torch::Tensor& student, const torch::Tensor&
 /// Parts of the result: cross_entropy, triplet, accuracy; of IntraX intra_cross_entropy, intra_triplet (where it is on; 0 if
 /// the anchors are of one identity), intra_accuracy, intra_kl, intra_feature (whichever there are), anchors (share of the batch that
 /// takes part); of InterX inter_attention, r_pos (0.5: untrained), inter_cross_entropy.
-/// Parameters, all of them training-only: classifier, classifier_cross, neck_cross, cross, cross_inter, teacher (buffers).
+/// Parameters, all of them training-only: classifier, classifier_cross, neck_cross, cross, cross_inter, teacher (buffers), begun
+/// (buffer, with `ramp_from`: the step of the warm start).
 /// @throws ConfigError for a model without transformer; InputError for a batch in which no identity has two images, or of
 ///         a single identity.
 /// Cost: beyond the encoder about 2 of 12 products of one block, plus one row per anchor.
@@ -161,6 +162,8 @@ class XReid : public nn::Objective {
   Anchors anchors_of(const torch::Tensor& labels, const Progress& progress);
   torch::Tensor teacher_tokens(nn::Model& model, const Batch& batch);
   torch::Tensor cross_logits(const torch::Tensor& feature);
+  /// The step with which the modules began; with it, blocks that depend on the encoder start anew.
+  int64_t first_crossing(const nn::TransformerEncoder& encoder, const Progress& progress);
   torch::Tensor intra(const Base& base, const Anchors& anchors, const std::vector<nn::KeysValues>& source,
                       nn::ObjectiveResult& result);
   torch::Tensor inter(const Base& base, const Anchors& anchors, const std::vector<nn::KeysValues>& source,
@@ -173,6 +176,8 @@ class XReid : public nn::Objective {
   torch::nn::BatchNorm1d neck_cross_{nullptr};
   std::shared_ptr<CrossBlock> cross_, cross_inter_;
   std::shared_ptr<torch::nn::Module> teacher_;
+  torch::Tensor begun_;  // int64 scalar, -1: not yet
+  int64_t first_crossing_ = -1;
   bool said_single_ = false;
 };
 

@@ -109,7 +109,13 @@ class Trainer {
     int64_t batches = 0;
     int64_t pictures = 0;
     double total = 0;
-    std::vector<std::pair<std::string, double>> parts;
+    /// A part of the loss, summed over the batches that had it: objectives may begin with some later.
+    struct Part {
+      std::string name;
+      double sum = 0;
+      int64_t batches = 0;
+    };
+    std::vector<Part> parts;
   };
   void add(Sums& sums, const std::vector<std::pair<std::string, double>>& values, double total, int64_t pictures);
   std::vector<std::pair<std::string, double>> train_batch(const Batch& batch, const Progress& progress, double share,
