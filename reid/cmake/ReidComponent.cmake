@@ -39,7 +39,10 @@ function(_reid_use_precompiled_headers target)
       endif()
     endif()
     get_property(header GLOBAL PROPERTY REID_PCH_${size})
-    set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "-Winvalid-pch;-include;${header}")
+    # Dependencies between targets don't order the compilation of their sources: without OBJECT_DEPENDS a source could meet
+    # a header that is half written.
+    set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "-Winvalid-pch;-include;${header}" OBJECT_DEPENDS
+                                                                                                          "${header}.gch")
   endforeach()
 endfunction()
 
