@@ -76,6 +76,14 @@ void append(nn::ObjectiveResult& result, const char* name, const Tensor& value) 
   result.parts.emplace_back(name, value.detach());
 }
 
+/// Mean cosine between rows of different labels.
+Tensor similarity_between(const Tensor& features, const Tensor& labels) {
+  const torch::NoGradGuard no_grad;
+  const auto distance = ops::pairwise_distance(features, features, ops::Metric::cosine);
+  const auto others = (labels.unsqueeze(0) != labels.unsqueeze(1)).to(distance.scalar_type());
+  return 1 - (distance * others).sum() / others.sum();
+}
+
 }  // namespace
 
 Extremes find_extremes(const Tensor& features, const Tensor& labels) {
@@ -240,7 +248,7 @@ Tensor XReid::intra(const Base& base, const Anchors& anchors, const std::vector<
   if (options_.intra_triplet) {
     // Anchors of one identity have no negative among them.
     const auto triplet = anchors.identities > 1 ? triplet_.forward({g, {}, anchors.labels}) : torch::zeros_like(entropy);
-    total = total + triplet;
+    total = total + options_.triplet_weight * triplet;
     append(result, "intra_triplet", triplet);
   }
   append(result, "intra_accuracy", top1_accuracy(logits, anchors.labels));
@@ -333,6 +341,7 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   append(result, "cross_entropy", entropy);
   append(result, "triplet", triplet);
   append(result, "accuracy", top1_accuracy(base.logits, base.labels));
+  append(result, "similarity", similarity_between(base.embedding.detach(), base.labels));
   result.total = entropy + options_.triplet_weight * triplet;
   if (!crossing) return result;
 

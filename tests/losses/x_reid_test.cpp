@@ -211,15 +211,15 @@ TEST_CASE("a cross block that begins as the mean adds it", "[losses][x_reid]") {
 
 TEST_CASE("the total is the sum of its parts with weights and ramp", "[losses][x_reid]") {
   Scene scene;
-  const auto objective = make({{"lambda_intra", 0.5}, {"lambda_inter", 2}, {"ramp_epochs", 4}}, scene.model);
+  const auto objective = make({{"lambda_intra", 0.5}, {"lambda_inter", 2}, {"ramp_epochs", 4}, {"triplet_weight", 0.25}}, scene.model);
   for (const auto& [step, share] : std::map<int64_t, double>{{0, 0.0}, {10, 0.25}, {40, 1.0}, {90, 1.0}}) {
     Progress progress;
     progress.steps_per_epoch = 10;
     progress.step = step;
     const auto v = values(objective->compute(scene.model, scene.batch, progress));
-    const double intra = v.at("intra_cross_entropy") + v.at("intra_triplet") + v.at("intra_kl") + v.at("intra_feature");
+    const double intra = v.at("intra_cross_entropy") + 0.25 * v.at("intra_triplet") + v.at("intra_kl") + v.at("intra_feature");
     const double inter = v.at("inter_attention") + v.at("inter_cross_entropy");
-    REQUIRE(v.at("total") == Approx(v.at("cross_entropy") + v.at("triplet") + share * (0.5 * intra + 2 * inter)));
+    REQUIRE(v.at("total") == Approx(v.at("cross_entropy") + 0.25 * v.at("triplet") + share * (0.5 * intra + 2 * inter)));
     REQUIRE(v.at("anchors") == 1);
     REQUIRE(v.at("r_pos") > 0);
     REQUIRE(v.at("r_pos") < 1);
@@ -234,7 +234,7 @@ TEST_CASE("before its epoch a warm start is the baseline, then the blocks are th
   progress.epoch = 2;
   progress.step = 27;  // samplers give fewer batches than was reckoned
   const auto before = values(objective->compute(scene.model, scene.batch, progress));
-  CHECK(before.size() == 4);
+  CHECK(before.size() == 5);
   CHECK(before.at("total") == Approx(before.at("cross_entropy") + before.at("triplet")));
   {
     const torch::NoGradGuard no_grad;
@@ -315,6 +315,11 @@ TEST_CASE("IntraX and InterX equal their formulas written out", "[losses][x_reid
       return torch::nn::functional::cross_entropy(z, scene.batch.identities).item<double>();
     };
     REQUIRE(v.at("cross_entropy") == Approx(entropy(logits(f))).epsilon(1e-9));
+    double similarity = 0;
+    for (int64_t i = 0; i < 3; ++i) {
+      for (int64_t j = 3; j < 6; ++j) similarity += (f[i] * f[j]).sum().item<double>() / (f[i].norm() * f[j].norm()).item<double>() / 9;
+    }
+    REQUIRE(v.at("similarity") == Approx(similarity).epsilon(1e-9));
     REQUIRE(v.at("intra_cross_entropy") == Approx(entropy(logits(gs))).epsilon(1e-9));
     REQUIRE(v.at("inter_cross_entropy") == Approx(entropy(logits(os))).epsilon(1e-9));
     REQUIRE(v.at("inter_attention") == Approx(attention_loss).epsilon(1e-9));

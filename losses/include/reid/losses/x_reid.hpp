@@ -62,10 +62,11 @@ torch::Tensor transfer_cosine(const torch::Tensor& student, const torch::Tensor&
 ///   L = L_base(f) + ramp (lambda_intra L_IntraX + lambda_inter L_InterX)
 ///   ramp: linear from 0 over ramp_epochs, beginning with epoch ramp_from; before it the modules aren't computed, and with
 ///   it blocks that start as copies of the encoder's are copied anew (a warm start: the base is trained first)
-///   L_base = CE(z_f) + w triplet(f),   z_f = W neck(f),   w: `triplet_weight`
+///   L_base = CE(z_f) + w triplet(f),   z_f = W neck(f),   w: `triplet_weight`; small for networks from scratch, whose features
+///            batch-hard mining draws together
 /// With Z the encoder's tokens of each image, X a `CrossBlock`, BN a second neck, sg no gradient:
 ///   IntraX   g_i = X(Z_i <- tokens of the other images of y_i)
-///            L_g = CE(W BN(g)) + triplet(g);   L_kt = T^2 KL(sg[z_g] || z_f) + mean(1 - cos(f, sg[g]))
+///            L_g = CE(W BN(g)) + w triplet(g);   L_kt = T^2 KL(sg[z_g] || z_f) + mean(1 - cos(f, sg[g]))
 ///            (or, with kl_triplet, the batch-hard triplet loss of anchors f against targets sg[g] in place of the cosine)
 ///   InterX   p(i), n(i) = `find_extremes` on f;   o_i = X(Z_i <- [Z_p; Z_n]), one softmax over both
 ///            R_pos = attention of the CLS query to p(i), mean over heads;  R_neg to n(i)
@@ -74,9 +75,10 @@ torch::Tensor transfer_cosine(const torch::Tensor& student, const torch::Tensor&
 /// to the two others, so that R_pos + R_neg = 1 either way.
 ///
 /// An anchor whose identity has one image in the batch takes part in L_base only; that is said once in the log.
-/// Parts of the result: cross_entropy, triplet, accuracy; of IntraX intra_cross_entropy, intra_triplet (where it is on; 0 if
-/// the anchors are of one identity), intra_accuracy, intra_kl, intra_feature (whichever there are), anchors (share of the batch that
-/// takes part); of InterX inter_attention, r_pos (0.5: untrained), inter_cross_entropy.
+/// Parts of the result: cross_entropy, triplet, accuracy, similarity (mean cosine between f of different identities: near 1 the
+/// features have been drawn together, and the transfer's cosine says nothing); of IntraX intra_cross_entropy, intra_triplet
+/// (where it is on; 0 if the anchors are of one identity), intra_accuracy, intra_kl, intra_feature (whichever there are), anchors
+/// (share of the batch that takes part); of InterX inter_attention, r_pos (0.5: untrained), inter_cross_entropy.
 /// Parameters, all of them training-only: classifier, classifier_cross, neck_cross, cross, cross_inter, teacher (buffers), begun
 /// (buffer, with `ramp_from`: the step of the warm start).
 /// @throws ConfigError for a model without transformer; InputError for a batch in which no identity has two images, or of
@@ -124,7 +126,7 @@ class XReid : public nn::Objective {
       v("intra_triplet", intra_triplet,
         "L_g has the triplet loss of g beside its cross entropy; g of one identity share what they attend to, so that it can be "
         "met without telling identities apart");
-      v("triplet_weight", triplet_weight, "weight of f's triplet loss beside its cross entropy, whatever else there is", Range{0, 1e6});
+      v("triplet_weight", triplet_weight, "weight of the triplet losses of f and g beside their cross entropies", Range{0, 1e6});
       v("partners", partners, "IntraX attends to all other images of the identity, or to one at random");
       v("depth", depth, "cross blocks one after the other", Range{1, 16});
       v("start", start,
