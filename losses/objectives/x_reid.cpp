@@ -76,7 +76,7 @@ void append(nn::ObjectiveResult& result, const char* name, const Tensor& value) 
   result.parts.emplace_back(name, value.detach());
 }
 
-/// Mean cosine between rows of different labels.
+/// Mean cosine between rows of different labels. No gradient.
 Tensor similarity_between(const Tensor& features, const Tensor& labels) {
   const torch::NoGradGuard no_grad;
   const auto distance = ops::pairwise_distance(features, features, ops::Metric::cosine);
@@ -341,7 +341,7 @@ nn::ObjectiveResult XReid::compute(nn::Model& model, const Batch& batch, const P
   append(result, "cross_entropy", entropy);
   append(result, "triplet", triplet);
   append(result, "accuracy", top1_accuracy(base.logits, base.labels));
-  append(result, "similarity", similarity_between(base.embedding.detach(), base.labels));
+  append(result, "similarity", similarity_between(base.embedding, base.labels));
   result.total = entropy + options_.triplet_weight * triplet;
   if (!crossing) return result;
 
