@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The RGA module: one attention class serves positions and channels, since both are "nodes with r-vectors".
+#include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <torch/torch.h>
 
@@ -52,15 +53,26 @@ torch::Tensor norm_act(const torch::Tensor& y, BatchNorm2d& bn, nn::Activation a
   return nn::batch_norm_act(y.unsqueeze(-1), bn, act).squeeze(-1);
 }
 
-/// The relation with one block only: W G^T for (theta, phi), W G for (phi, theta), and bias [m] if there is one.
+/// The relation with one block only: W G^T for (theta, phi), W G for (phi, theta).
 torch::Tensor one_direction(const torch::Tensor& theta, const torch::Tensor& phi, const torch::Tensor& weight,
-                            const torch::Tensor& bias, ops::RelationPath path) {
+                            ops::RelationPath path) {
   if (path == ops::RelationPath::automatic) path = ops::relation_path(theta.size(2), theta.size(1), weight.size(0));
   if (path == ops::RelationPath::factored) {
     const auto reduced = torch::matmul(phi, weight.t());  // [B, r, m]
-    return add_bias_(torch::matmul(reduced.transpose(1, 2), theta), bias);
+    return torch::matmul(reduced.transpose(1, 2), theta);
   }
-  return add_bias_(torch::matmul(weight, torch::matmul(phi.transpose(1, 2), theta)), bias);
+  return torch::matmul(weight, torch::matmul(phi.transpose(1, 2), theta));
+}
+
+bool lies_channels_last(const torch::Tensor& x) {
+  return x.is_contiguous(torch::MemoryFormat::ChannelsLast) && !x.is_contiguous();
+}
+
+/// How many pictures' maps [C, S] a module should work on at a time when nothing of them is kept for gradients: what one step
+/// leaves for the next, the map or a relation about as large, then stays in the processor's cache.
+int64_t pictures_in_cache(int64_t channels, int64_t positions) {
+  constexpr int64_t kValues = int64_t{1} << 22;  // 16 MB: at batch 32 a tenth faster than 1 << 30, as 1 << 21 and 1 << 23 are
+  return std::max<int64_t>(1, kValues / (channels * std::max(positions, channels / 8)));
 }
 
 int64_t reduced(int64_t size, int64_t ratio) { return std::max<int64_t>(1, size / ratio); }
@@ -156,21 +168,21 @@ class RgaModule::Attention {
   torch::Tensor attend(const torch::Tensor& stacked) {
     const int64_t first = own_ ? rank_ : 0;
     const auto weight = relation_->weight();
-    const auto bias = folded() ? relation_->conv->bias : torch::Tensor();
     torch::Tensor r;
     if (options_.directions == RgaDirections::both) {
-      r = ops::relation(stacked.narrow(1, first, 2 * rank_), weight, bias, options_.relation);
+      r = ops::relation(stacked.narrow(1, first, 2 * rank_), weight, {}, options_.relation);
     } else {
       const auto theta = stacked.narrow(1, first, rank_), phi = stacked.narrow(1, first + rank_, rank_);
       const bool in = options_.directions == RgaDirections::in;
-      r = one_direction(in ? theta : phi, in ? phi : theta, weight, bias, options_.relation);
+      r = one_direction(in ? theta : phi, in ? phi : theta, weight, options_.relation);
     }
-    r = norm_act(r, relation_->bn, nn::Activation::relu);  // [B, m, N]
+    // [B, m, N]. Folded, ReLU(R + b) = max(R, -b) + b: one pass over the map, and the head's bias has what b adds.
+    r = folded() ? r.clamp_min_(folded_floor_) : norm_act(r, relation_->bn, nn::Activation::relu);
 
     // The head's first convolution on concat(u, r), without making it.
     const auto w1 = head_->conv1->weight.flatten(1);  // [h, 1 + m]
-    auto z = ops::linear(r.transpose(1, 2), own_ ? w1.narrow(1, 1, w1.size(1) - 1) : w1);  // [B, N, h]
-    if (own_) z = z + stacked.narrow(1, 0, rank_).mean(1).unsqueeze(-1) * w1.select(1, 0);
+    auto z = ops::linear(r.transpose(1, 2), relation_part(w1));  // [B, N, h]
+    if (own_) z = z.addcmul(stacked.narrow(1, 0, rank_).mean(1).unsqueeze(-1), w1.select(1, 0));
     z = norm_act(add_bias_(z.transpose(1, 2), head_->conv1->bias), head_->bn1, nn::Activation::relu);
     z = ops::linear(z.transpose(1, 2), head_->conv2->weight.flatten(1)).transpose(1, 2);
     return norm_act(add_bias_(z, head_->conv2->bias), head_->bn2, nn::Activation::none).sigmoid();
@@ -191,11 +203,18 @@ class RgaModule::Attention {
     owner_->unregister_module("phi" + suffix_);
     nn::fold_batch_norm(*relation_, "1", relation_->conv, relation_->bn);
     nn::fold_batch_norm(*head_, "1", head_->conv1, head_->bn1);
+    const auto& shift = relation_->conv->bias;
+    folded_floor_ = owner_->register_buffer("folded_floor" + suffix_, -shift.view({1, -1, 1}));
+    head_->conv1->bias += torch::mv(relation_part(head_->conv1->weight.flatten(1)), shift);
     nn::fold_batch_norm(*head_, "4", head_->conv2, head_->bn2);
   }
   bool folded() const { return folded_weight_.defined(); }
 
  private:
+  /// Columns of the head's first weight [h, 1 + m] that meet the relation; the first one, if there is an own feature, meets it.
+  torch::Tensor relation_part(const torch::Tensor& weight) const {
+    return own_ ? weight.narrow(1, 1, weight.size(1) - 1) : weight;
+  }
   std::vector<Embedding*> embeddings() const {
     if (own_) return {own_.get(), theta_.get(), phi_.get()};
     return {theta_.get(), phi_.get()};
@@ -212,7 +231,7 @@ class RgaModule::Attention {
   std::shared_ptr<Head> head_;
   torch::nn::Module* owner_ = nullptr;
   std::string suffix_;
-  torch::Tensor folded_weight_, folded_bias_;
+  torch::Tensor folded_weight_, folded_bias_, folded_floor_;
 };
 
 RgaModule::RgaModule(int64_t channels, MapSize size, const RgaModuleOptions& options)
@@ -236,7 +255,11 @@ RgaModule::~RgaModule() = default;
 
 /// Nodes are positions: the stacked 1x1 convolutions are one convolution. [B, 1, H, W].
 torch::Tensor RgaModule::spatial_attention(const torch::Tensor& x) {
-  const auto stacked = spatial_->normalise(torch::conv2d(x, spatial_->stacked_weight(), spatial_->stacked_bias()));
+  const auto weight = spatial_->stacked_weight(), bias = spatial_->stacked_bias();  // [k r, C, 1, 1]
+  // A map in channels-last memory is a matrix of positions x channels already.
+  const auto product = lies_channels_last(x) ? ops::linear(x.permute({0, 2, 3, 1}), weight.flatten(1), bias).permute({0, 3, 1, 2})
+                                             : torch::conv2d(x, weight, bias);
+  const auto stacked = spatial_->normalise(product);
   return spatial_->attend(stacked.flatten(2)).view({x.size(0), 1, size_.height, size_.width});
 }
 
@@ -244,9 +267,8 @@ torch::Tensor RgaModule::spatial_attention(const torch::Tensor& x) {
 torch::Tensor RgaModule::channel_attention(const torch::Tensor& x) {
   const auto weight = channel_->stacked_weight().flatten(1);  // [k r, S]
   // Either product is [B, C, k r], and is seen as a map in channels-last memory.
-  const bool by_position = x.is_contiguous(torch::MemoryFormat::ChannelsLast) && !x.is_contiguous();
-  auto product = (by_position ? ops::linear_of_columns(x.flatten(2).transpose(1, 2), weight)
-                              : ops::linear(x.flatten(2).contiguous(), weight))
+  auto product = (lies_channels_last(x) ? ops::linear_of_columns(x.flatten(2).transpose(1, 2), weight)
+                                        : ops::linear(x.flatten(2).contiguous(), weight))
                      .transpose(1, 2);
   product = add_bias_(product, channel_->stacked_bias());
   const auto stacked = channel_->normalise(product.unsqueeze(-1));
@@ -258,6 +280,25 @@ torch::Tensor RgaModule::forward(const torch::Tensor& x, torch::Tensor* map) {
     throw ShapeError(fmt::format("rga module: features must be [B, {}, {}, {}] float, got {}", channels_, size_.height,
                                  size_.width, ops::describe(x)));
   }
+  // Pictures meet in training only. Under autocast the output's type isn't x's.
+  const bool apart = !at::GradMode::is_enabled() && !is_training() && x.device().is_cpu() &&
+                     !at::autocast::is_autocast_enabled(at::kCPU);
+  const int64_t pictures = pictures_in_cache(channels_, size_.positions());
+  if (!apart || x.size(0) <= pictures) return attended(x, map, {});
+  const auto y = torch::empty_like(x);
+  std::vector<torch::Tensor> maps;
+  for (int64_t first = 0; first < x.size(0); first += pictures) {
+    const int64_t count = std::min(pictures, x.size(0) - first);
+    torch::Tensor own;
+    attended(x.narrow(0, first, count), map != nullptr ? &own : nullptr, y.narrow(0, first, count));
+    if (own.defined()) maps.push_back(own);
+  }
+  if (!maps.empty()) *map = torch::cat(maps);
+  return y;
+}
+
+/// The module's output, written into `into` if that is given.
+torch::Tensor RgaModule::attended(const torch::Tensor& x, torch::Tensor* map, torch::Tensor into) {
   const auto factor = [&](const torch::Tensor& attention) {
     return options_.start == RgaStart::identity ? attention * 2 : attention;
   };
@@ -267,24 +308,27 @@ torch::Tensor RgaModule::forward(const torch::Tensor& x, torch::Tensor* map) {
     return factor(attention);
   };
   const auto channel = [&](const torch::Tensor& features) { return factor(channel_attention(features)); };
-  if (!channel_) return x * spatial(x);
-  if (!spatial_) return x * channel(x);
+  const auto first = [&](const torch::Tensor& attention) {
+    return into.defined() ? at::mul_out(into, x, attention) : x * attention;
+  };
+  if (!channel_) return first(spatial(x));
+  if (!spatial_) return first(channel(x));
   // The first product is a new tensor that nobody else sees: without gradients the second one may be written into it.
   const auto times = [](torch::Tensor features, const torch::Tensor& attention) {
     return at::GradMode::is_enabled() ? features * attention : features.mul_(attention);
   };
   switch (options_.order) {
     case RgaOrder::sc: {
-      const auto y = x * spatial(x);
+      const auto y = first(spatial(x));
       return times(y, channel(y));
     }
     case RgaOrder::cs: {
-      const auto y = x * channel(x);
+      const auto y = first(channel(x));
       return times(y, spatial(y));
     }
     case RgaOrder::parallel: break;
   }
-  return times(x * spatial(x), channel(x));
+  return times(first(spatial(x)), channel(x));
 }
 
 void RgaModule::fold_batch_norms() {

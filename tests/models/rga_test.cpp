@@ -284,3 +284,31 @@ TEST_CASE("Maps are the attention that multiplied the features", "[models][rga]"
   const auto y = module.forward(x, &map);
   REQUIRE(torch::equal(y, x * map));
 }
+
+TEST_CASE("A large batch is attended to in parts, whose results are the pictures' own", "[models][rga]") {
+  const auto x = test::formula_uniform("x", {6, 256, 64, 32}).contiguous(torch::MemoryFormat::ChannelsLast);
+  const auto large = torch::cat({x, x.flip(0)});  // 12 pictures of 2^19 values: 8 and 4
+  for (const auto& options : {only(true, true), only(true, false), only(false, true)}) {
+    for (const auto order : {models::RgaOrder::sc, models::RgaOrder::cs, models::RgaOrder::parallel}) {
+      if (order != models::RgaOrder::sc && !(options.spatial && options.channel)) continue;
+      auto ordered = options;
+      ordered.order = order;
+      RgaModule module(256, {64, 32}, ordered);
+      module.to(torch::kFloat64);
+      test::fill_by_formula(module);
+      module.eval();
+      CAPTURE(options.spatial, options.channel, static_cast<int>(order));
+      torch::Tensor map, own;
+      const auto before = large.clone();
+      const auto whole = module.forward(large, &map);  // at once: its gradient may be asked for
+      const torch::NoGradGuard no_grad;
+      const auto y = module.forward(large, &own);
+      REQUIRE(torch::equal(large, before));
+      REQUIRE(y.is_contiguous(torch::MemoryFormat::ChannelsLast));
+      REQUIRE(test::relative_error(y, whole) < 1e-12);
+      REQUIRE(own.defined() == options.spatial);
+      if (options.spatial) REQUIRE(test::relative_error(own, map) < 1e-12);
+      REQUIRE(test::relative_error(y.narrow(0, 9, 1), module.forward(x.narrow(0, 2, 1))) < 1e-12);
+    }
+  }
+}

@@ -63,6 +63,7 @@ class RgaModule : public torch::nn::Module {
   /// @param x    [B, C, H, W] of the size it was built for.
   /// @param map  if given, set to the spatial attention a [B, 1, H, W]; left alone if there is none.
   /// @return     [B, C, H, W]. @throws ShapeError naming both sizes.
+  /// In evaluation on the CPU without gradients, a large batch is worked on a few pictures at a time (about 16 MB of x each).
   torch::Tensor forward(const torch::Tensor& x, torch::Tensor* map = nullptr);
 
   /// Folds all batch norms into the convolutions before them; afterwards it can't be trained.
@@ -70,6 +71,7 @@ class RgaModule : public torch::nn::Module {
 
  private:
   class Attention;
+  torch::Tensor attended(const torch::Tensor& x, torch::Tensor* map, torch::Tensor into);
   torch::Tensor spatial_attention(const torch::Tensor& x);
   torch::Tensor channel_attention(const torch::Tensor& x);
 
