@@ -43,7 +43,9 @@ class Block : public torch::nn::Module {
   }
 
   torch::Tensor forward(const torch::Tensor& x) {
-    torch::Tensor y = ibn1_ ? ibn1_(conv1_(x)).relu_() : nn::conv_bn_act(x, conv1_, bn1_);
+    // With IBN-a, bn1_ is empty.
+    torch::Tensor y = nn::conv_bn_act(x, conv1_, bn1_, ibn1_ ? Activation::none : Activation::relu);
+    if (ibn1_) y = ibn1_(y).relu_();
     const auto shortcut =
         shortcut_conv_ ? nn::conv_bn_act(x, shortcut_conv_, shortcut_bn_, Activation::none) : x;
     if (!bottleneck_) return nn::conv_bn_add_relu(y, conv2_, bn2_, shortcut);

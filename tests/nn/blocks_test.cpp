@@ -131,6 +131,27 @@ TEST_CASE("a folded batch norm gives the same values", "[nn]") {
   }
 }
 
+TEST_CASE("a bf16 convolution whose output is one position wide is near the float32 one", "[nn]") {
+  // On a processor with AMX LibTorch's own reads memory that nobody wrote; CTest has malloc fill it (MALLOC_PERTURB_).
+  torch::manual_seed(0);
+  torch::nn::BatchNorm2d none{nullptr};
+  for (const int64_t kernel : {1, 3, 7}) {
+    for (const int64_t stride : {1, 2, 3}) {
+      for (const int64_t width : {1, 2, 3, 4}) {
+        CAPTURE(kernel, stride, width);
+        torch::nn::Conv2d conv(conv_options(64, 128, kernel, stride));
+        const auto x = torch::randn({15, 64, 8, width}).contiguous(torch::MemoryFormat::ChannelsLast);
+        const torch::NoGradGuard no_grad;
+        const auto expected = conv(x);
+        conv->to(torch::kBFloat16);
+        const auto y = conv_bn_act(x.to(torch::kBFloat16), conv, none, Activation::none);
+        REQUIRE(y.sizes() == expected.sizes());
+        REQUIRE(difference(y.to(torch::kFloat32), expected) < 0.02 * expected.abs().max().item<double>());
+      }
+    }
+  }
+}
+
 TEST_CASE("apply_batch_norm works on every rank and counts training batches", "[nn]") {
   torch::manual_seed(4);
   torch::nn::BatchNorm2d bn(3), reference(3);

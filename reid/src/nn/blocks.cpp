@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "reid/nn/blocks.hpp"
 
+#include <ATen/autocast_mode.h>
 #include <torch/torch.h>
 
 #include "reid/ops/check.hpp"
@@ -61,6 +62,25 @@ void count_batch(torch::nn::BatchNorm2dImpl& bn) {
   if (bn.is_training() && bn.num_batches_tracked.defined()) bn.num_batches_tracked += 1;
 }
 
+bool is_bf16_on_cpu(const torch::Tensor& x) {
+  if (!x.device().is_cpu()) return false;
+  return x.scalar_type() == torch::kBFloat16 ||
+         (at::autocast::is_autocast_enabled(at::kCPU) && at::autocast::get_autocast_dtype(at::kCPU) == torch::kBFloat16);
+}
+
+/// conv(x) for explicit padding. The bf16 convolution of processors with AMX (oneDNN's, as LibTorch 2.11 has it) reads memory that nobody
+/// wrote where a strided kernel's output is one position wide: the features of a picture 16 wide are then anything. Zeros
+/// at the right, as many as make a second position, keep away from that; what they add is cut off.
+torch::Tensor convolve(const torch::Tensor& x, torch::nn::Conv2d& conv) {
+  const auto& options = conv->options;
+  const auto* padding = std::get_if<torch::ExpandingArray<2>>(&options.padding());
+  const int64_t stride = options.stride()->at(1);
+  if (padding == nullptr || stride == 1 || options.kernel_size()->at(1) == 1 || !is_bf16_on_cpu(x)) return conv(x);
+  const int64_t reach = options.dilation()->at(1) * (options.kernel_size()->at(1) - 1);
+  if (x.size(3) + 2 * (*padding)->at(1) - reach - 1 >= stride) return conv(x);
+  return conv(torch::constant_pad_nd(x, {0, stride})).narrow(3, 0, 1);
+}
+
 }  // namespace
 
 torch::Tensor batch_norm_act(torch::Tensor x, torch::nn::BatchNorm2d& bn, Activation act, const torch::Tensor& shortcut) {
@@ -96,12 +116,12 @@ ConvBnAct::ConvBnAct(const torch::nn::Conv2dOptions& options, Activation act, co
 
 torch::Tensor conv_bn_act(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
                           Activation act) {
-  return batch_norm_act(conv(x), bn, act);
+  return batch_norm_act(convolve(x, conv), bn, act);
 }
 
 torch::Tensor conv_bn_add_relu(const torch::Tensor& x, torch::nn::Conv2d& conv, torch::nn::BatchNorm2d& bn,
                                const torch::Tensor& shortcut) {
-  return batch_norm_act(conv(x), bn, Activation::relu, shortcut);
+  return batch_norm_act(convolve(x, conv), bn, Activation::relu, shortcut);
 }
 
 void fold_batch_norm(torch::nn::Module& owner, const char* bn_name, torch::nn::Conv2d& conv,
