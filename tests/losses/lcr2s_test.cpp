@@ -175,7 +175,7 @@ TEST_CASE("gradients of teacher and student agree with differences", "[losses][l
     // The teacher sees the pictures as well: only the student's path has a gradient, so the teacher is given its own.
     const auto weight = model.named_parameters()["image.weight"];
     const auto of_weight = [&](const Tensor& x) {
-      auto& slot = model.named_parameters()["image.weight"];
+      Tensor slot = model.named_parameters()["image.weight"];
       slot.set_data(x.detach());
       const auto total = student->compute(model, batch, {}).total;
       if (!x.requires_grad()) return total;
