@@ -23,10 +23,10 @@ double best_of(int64_t repeats, bool backward, const torch::Tensor& embeddings, 
   for (int64_t i = 0; i <= repeats; ++i) {  // the first one warms up
     const auto start = std::chrono::steady_clock::now();
     if (backward) {
-      reid::ops::relation(embeddings, weight, {}, path).sum().backward();
+      reid::ops::relation(embeddings, weight, path).sum().backward();
     } else {
       const torch::NoGradGuard no_gradient;
-      reid::ops::relation(embeddings, weight, {}, path);
+      reid::ops::relation(embeddings, weight, path);
     }
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (i > 0) best = std::min(best, seconds);

@@ -26,6 +26,9 @@ Lcr2sStudent::Lcr2sStudent(const Options& options, const std::string& pointer, n
   const auto before = facts.previous();
   teacher_ = std::dynamic_pointer_cast<Lcr2sTeacher>(before.objective);
   REID_CHECK(teacher_ != nullptr, ConfigError, fmt::format("{}: stage before must be an lcr2s_teacher's, got another objective's", name));
+  REID_CHECK((facts.support > 0) == (before.support > 0), ConfigError,
+             fmt::format("{}: support of this stage must be there exactly if the teacher was trained with it ({} members), got {}", name,
+                         before.support, facts.support));
   teacher_model_ = before.model;
   const auto width = model.embedding_size();
   REID_CHECK(teacher_model_->embedding_size() == width, ConfigError,

@@ -170,7 +170,7 @@ class RgaModule::Attention {
     const auto weight = relation_->weight();
     torch::Tensor r;
     if (options_.directions == RgaDirections::both) {
-      r = ops::relation(stacked.narrow(1, first, 2 * rank_), weight, {}, options_.relation);
+      r = ops::relation(stacked.narrow(1, first, 2 * rank_), weight, options_.relation);
     } else {
       const auto theta = stacked.narrow(1, first, rank_), phi = stacked.narrow(1, first + rank_, rank_);
       const bool in = options_.directions == RgaDirections::in;

@@ -541,6 +541,8 @@ TEST_CASE("runs with sentences that can't be are refused before they begin", "[e
   CHECK_THAT(refused([](Json& json) { json["stages"][0]["support"]["members"] = 3; }),
              Contains("/stages/0/support/members") && Contains("(2), got 3"));
   CHECK_THAT(refused([](Json& json) { json["stages"].erase(0); }), Contains("got the first stage"));
+  CHECK_THAT(refused([](Json& json) { json["stages"][1].erase("support"); }), Contains("/stages/1/objective: support") && Contains("(2 members), got 0"));
+  CHECK_THAT(refused([](Json& json) { json["stages"][0].erase("support"); }), Contains("/stages/1/objective: support") && Contains("(0 members), got 2"));
   CHECK_THAT(refused([](Json& json) { json["stages"][0]["objective"] = "image_text"; }), Contains("another objective"));
   CHECK_THAT(refused([](Json& json) { json["stages"][1]["name"] = "teacher"; }), Contains("/stages/1/name"));
   CHECK_THAT(refused([](Json& json) { json["stages"][1]["name"] = "../x"; }), Contains("/stages/1/name"));

@@ -169,15 +169,15 @@ Count check_relation() {
   Count count;
   for (const auto& [nodes, rank, outputs] : {std::tuple{32, 16, 4}, {128, 32, 16}, {512, 64, 64}}) {
     for (const auto path : {RelationPath::factored, RelationPath::dense}) {
-      const Tensor e = torch::randn({3, 2 * rank, nodes}), w = torch::randn({outputs, 2 * nodes}), b = torch::randn({outputs});
-      const auto run = [&](const Tensor& embeddings, const Tensor& weight, const Tensor& bias) {
+      const Tensor e = torch::randn({3, 2 * rank, nodes}), w = torch::randn({outputs, 2 * nodes});
+      const auto run = [&](const Tensor& embeddings, const Tensor& weight) {
         const torch::AutoGradMode with_gradient(true);
-        std::vector<Tensor> leaves{embeddings.detach().requires_grad_(), weight.detach().requires_grad_(), bias.detach().requires_grad_()};
-        const Tensor out = reid::ops::relation(leaves[0], leaves[1], leaves[2], path);
+        std::vector<Tensor> leaves{embeddings.detach().requires_grad_(), weight.detach().requires_grad_()};
+        const Tensor out = reid::ops::relation(leaves[0], leaves[1], path);
         out.square().mean().backward();
-        return std::vector<Tensor>{out.detach().cpu(), leaves[0].grad().cpu(), leaves[1].grad().cpu(), leaves[2].grad().cpu()};
+        return std::vector<Tensor>{out.detach().cpu(), leaves[0].grad().cpu(), leaves[1].grad().cpu()};
       };
-      const auto here = run(e, w, b), there = run(e.cuda(), w.cuda(), b.cuda());
+      const auto here = run(e, w), there = run(e.cuda(), w.cuda());
       for (std::size_t i = 0; i < here.size(); ++i) {
         const double scale = here[i].abs().max().item<double>();
         count.add(here[i].allclose(there[i], 1e-4, 1e-5 * scale), fmt::format("{} nodes, result {}", nodes, i));

@@ -27,7 +27,7 @@ std::vector<Tensor> inputs(const Case& sizes, torch::ScalarType type) {
 
 Tensor of_pair(const Tensor& theta, const Tensor& phi, const Tensor& weight, RelationPath path = RelationPath::automatic,
                 Product product = Product::automatic) {
-  return reid::ops::relation(torch::cat({theta, phi}, 1), weight, {}, path, product);
+  return reid::ops::relation(torch::cat({theta, phi}, 1), weight, path, product);
 }
 
 /// Output and the three gradients.
@@ -142,20 +142,6 @@ TEST_CASE("half types are computed in float32", "[ops][relation]") {
   REQUIRE(got.equal(expected.to(torch::kBFloat16)));
 }
 
-TEST_CASE("a bias is added to every node's relations, with its gradient", "[ops][relation]") {
-  torch::manual_seed(5);
-  const auto in = inputs({2, 128, 16, 8}, torch::kFloat64);
-  const Tensor embeddings = torch::cat({in[0], in[1]}, 1);
-  for (const auto path : {RelationPath::dense, RelationPath::factored}) {
-    const Tensor bias = torch::randn({8}, torch::kFloat64).requires_grad_();
-    const Tensor out = reid::ops::relation(embeddings, in[2], bias, path);
-    REQUIRE(worst(out.detach(), of_pair(in[0], in[1], in[2], path) + bias.detach().view({1, 8, 1})) < 1e-12);
-    const Tensor seed = torch::randn_like(out);
-    (out * seed).sum().backward();
-    REQUIRE(worst(bias.grad(), seed.sum(torch::IntArrayRef{0, 2})) < 1e-12);
-  }
-}
-
 TEST_CASE("embeddings that are part of a larger tensor give the same relation", "[ops][relation]") {
   torch::manual_seed(6);
   const auto in = inputs({3, 128, 16, 8}, torch::kFloat32);
@@ -163,7 +149,7 @@ TEST_CASE("embeddings that are part of a larger tensor give the same relation", 
   const Tensor turned = stack.transpose(1, 2).contiguous().transpose(1, 2);
   const Tensor expected = of_pair(in[0], in[1], in[2], RelationPath::factored);
   for (const auto& tensor : {stack, turned}) {
-    const Tensor got = reid::ops::relation(tensor.narrow(1, 16, 32), in[2], {}, RelationPath::factored);
+    const Tensor got = reid::ops::relation(tensor.narrow(1, 16, 32), in[2], RelationPath::factored);
     REQUIRE(worst(got.to(torch::kFloat64), expected.to(torch::kFloat64)) < 2e-6);
   }
 }
@@ -172,8 +158,6 @@ TEST_CASE("sizes that don't fit are named", "[ops][relation]") {
   const Tensor embeddings = torch::zeros({2, 6, 4});
   REQUIRE_THROWS_WITH(reid::ops::relation(embeddings, torch::zeros({5, 4})),
                       "relation: weight must be [m, 8] on cpu, got [5, 4] float32 on cpu");
-  REQUIRE_THROWS_WITH(reid::ops::relation(embeddings, torch::zeros({5, 8}), torch::zeros({4})),
-                      "relation: bias must be [5] on cpu, got [4] float32 on cpu");
   REQUIRE_THROWS_AS(reid::ops::relation(torch::zeros({2, 5, 4}), torch::zeros({5, 8})), reid::ShapeError);
   REQUIRE_THROWS_AS(reid::ops::relation(torch::zeros({6, 4}), torch::zeros({5, 8})), reid::ShapeError);
 }

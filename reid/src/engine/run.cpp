@@ -249,10 +249,16 @@ nn::StageResult Run::unlearned_stage(std::size_t index) {
 }
 
 nn::TrainingFacts Run::facts_of(std::size_t index) {
+  const auto support_of = [this](std::size_t stage) {
+    const auto& support = experiment_.stages[stage].support;
+    return support ? support->members : int64_t{0};
+  };
   auto facts = data_.facts;
+  facts.support = support_of(index);
   if (index > 0) {
-    facts.previous = [this, index] {
+    facts.previous = [this, index, support_of] {
       auto result = previous_ ? *previous_ : unlearned_stage(index - 1);
+      result.support = support_of(index - 1);
       result.model->to(options_.runtime.device);
       result.objective->to(options_.runtime.device);
       if (experiment_.stages[index].channels_last) nn::use_channels_last(*result.model);

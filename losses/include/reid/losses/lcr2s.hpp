@@ -89,7 +89,8 @@ class Lcr2sTeacher final : public nn::Objective {
 /// The teacher runs in evaluation mode; neither its weights nor its batch statistics change.
 /// Parameters: alignment.{weight,bias}; without gradient teacher.*, teacher_model.*; with `cache_teacher` the buffers
 /// cached_images, cached_texts [samples, D] float16 and cached [samples] bool.
-/// @throws ConfigError unless the stage before had the objective `lcr2s_teacher`.
+/// @throws ConfigError unless the stage before had the objective `lcr2s_teacher`, and unless both stages have support or
+///   neither has: a teacher of enriched features would silently teach plain ones.
 class Lcr2sStudent final : public nn::Objective {
  public:
   struct Options : AlignmentOptions {
@@ -108,7 +109,7 @@ class Lcr2sStudent final : public nn::Objective {
       v("rel", rel, "how relations are compared: frobenius, or kl of softmax rows");
       v("use_gt_losses", use_gt_losses, "keep the alignment by labels; false: the teacher alone teaches");
       v("cache_teacher", cache_teacher,
-        "keep the teacher's features of a sample from its first visit on (then draw support once: support.redraw false)");
+        "keep the teacher's features of a sample from its first visit on; support that is drawn anew later isn't looked at");
     }
   };
   Lcr2sStudent(const Options& options, const std::string& pointer, nn::Model& model, const nn::TrainingFacts& facts);

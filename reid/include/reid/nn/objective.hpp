@@ -14,10 +14,12 @@ namespace reid::nn {
 
 class Objective;
 
-/// What an earlier stage of training leaves: its model, as it would be deployed, and its objective.
+/// What an earlier stage of training leaves: its model, as it would be deployed, its objective, and how many members the
+/// support sets had that it was trained with (0: none).
 struct StageResult {
   std::shared_ptr<Model> model;
   std::shared_ptr<Objective> objective;
+  int64_t support = 0;
 };
 
 /// Facts of the training set and of the run that an objective may need to build its heads.
@@ -25,6 +27,8 @@ struct TrainingFacts {
   int64_t identities = 0;
   int64_t cameras = 0;
   int64_t samples = 0;
+  /// Members of the support set beside each sample of a batch; 0: none.
+  int64_t support = 0;
   /// The stage before this one; empty in the first. Where a run is resumed, its weights come with the checkpoint,
   /// after the objective is made.
   std::function<StageResult()> previous = {};

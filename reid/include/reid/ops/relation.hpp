@@ -24,19 +24,18 @@ enum class RelationPath { automatic, factored, dense };
 /// Reference: microsoft/Relation-Aware-Global-Attention-Networks@cdc9965 models/rga_module.py
 /// Differs from it: the factored order, exact up to rounding (5e-7 of max |R| in float32). The exchange of
 ///   W_in and W_out gives another result of the same shape.
-/// As one product, the factored form is R = [U; V]^T [theta; phi] + b with U = phi W_in^T, V = theta W_out^T [r, m],
+/// As one product, the factored form is R = [U; V]^T [theta; phi] with U = phi W_in^T, V = theta W_out^T [r, m],
 /// which is why the embeddings come stacked.
 /// @param embeddings  [B, 2r, N] floating: theta's r channels of the N nodes above phi's.
 /// @param weight      [m, 2N]: the 1x1 convolution's weight [m, 2N, 1, 1] viewed; both halves are used without copies.
-/// @param bias        [m], added to R (a batch norm folded into the convolution); undefined: none.
 /// @param product     library of the one plain product of each factor (factored path).
 /// @return            [B, m, N], type of embeddings; of the factored path a view whose nodes lie one after the other, as a map
 ///                    in channels-last memory does. float16/bfloat16, and any under autocast, are computed in float32.
 /// @throws ShapeError if ranks, types or sizes don't fit.
 /// Cost per sample: dense N^2 (r + 2m) multiply-adds and 3 N^2 values; factored 4 N r m and 2 r m values.
 /// Differentiable: once. Deterministic: with a fixed path, product and number of threads. Devices: cpu, cuda.
-torch::Tensor relation(const torch::Tensor& embeddings, const torch::Tensor& weight, const torch::Tensor& bias = {},
-                       RelationPath path = RelationPath::automatic, Product product = Product::automatic);
+torch::Tensor relation(const torch::Tensor& embeddings, const torch::Tensor& weight, RelationPath path = RelationPath::automatic,
+                       Product product = Product::automatic);
 
 /// The least number of nodes for which `automatic` takes the factored path. From a first trial on the CPU: from here on it
 /// was quicker forward, and as quick or quicker with gradients; at 64 nodes the dense path has the quicker gradient.
